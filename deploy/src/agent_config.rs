@@ -1,0 +1,97 @@
+//! What an agent is told at its start: one JSON file, written by whoever makes the instance.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The settings of one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentConfig {
+    /// The app.
+    pub app: String,
+    /// The Google Cloud project, or `local`.
+    pub project: String,
+    /// This instance's name.
+    pub instance: String,
+    /// The bucket's URL: `file:///…`.
+    pub bucket: String,
+    /// Where the app's ports are bound.
+    pub listen: Listen,
+    /// Where the agent answers health checks. None: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
+}
+
+/// Where the app's ports are bound on this instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Listen {
+    /// Each port as itself, on this address: a machine of its own.
+    On(IpAddr),
+    /// Each port on an address of its own: many instances on one machine.
+    Mapped(BTreeMap<u16, SocketAddr>),
+}
+
+impl Listen {
+    /// Where `port` of the app is bound; `None` when this instance was made without that port.
+    pub fn address(&self, port: u16) -> Option<SocketAddr> {
+        match self {
+            Self::On(ip) => Some(SocketAddr::new(*ip, port)),
+            Self::Mapped(addresses) => addresses.get(&port).copied(),
+        }
+    }
+}
+
+/// The files of one instance, all below one folder that only its agent writes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceDir(pub PathBuf);
+
+impl InstanceDir {
+    /// The [`AgentConfig`]; written by who made the instance.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("agent.json")
+    }
+
+    /// Held by `flock` while an agent lives; its text is the agent's process id.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("agent.lock")
+    }
+
+    /// The unpacked artifacts, each under its digest.
+    pub fn artifacts(&self) -> PathBuf {
+        self.0.join("artifacts")
+    }
+
+    /// The environments, each under its digest.
+    pub fn environments(&self) -> PathBuf {
+        self.0.join("env")
+    }
+
+    /// What is being brought; nothing in it survives an agent's start.
+    pub fn incoming(&self) -> PathBuf {
+        self.0.join("incoming")
+    }
+
+    /// What the agent remembers from one life to the next.
+    pub fn memory(&self) -> PathBuf {
+        self.0.join("memory.json")
+    }
+
+    /// The spool of [`crate::log_line::LogLine`]s: files named by a growing number, `*.jsonl`.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// What the agent prints before its spool is open, and when it panics.
+    pub fn console(&self) -> PathBuf {
+        self.0.join("console.log")
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}

@@ -1,0 +1,27 @@
+//! The names of the bucket's objects.
+
+use crate::Digest;
+
+/// The desired state of the app; moved forward only by compare-and-set on its generation.
+pub const STATE: &str = "state.json";
+
+/// Under this prefix each instance writes one object about itself.
+pub const INSTANCES: &str = "fleet/instances/";
+
+/// Everything that instances write lies under this prefix, and nothing else does.
+pub const FLEET: &str = "fleet/";
+
+/// The app as one compressed archive. Create-only.
+pub fn artifact(digest: &Digest) -> String {
+    format!("artifacts/{digest}")
+}
+
+/// One environment, as [`crate::environment::Environment`] writes it. Create-only.
+pub fn environment(digest: &Digest) -> String {
+    format!("env/{digest}")
+}
+
+/// What the instance `name` says of itself: a [`crate::report::Report`].
+pub fn instance(name: &str) -> String {
+    format!("{INSTANCES}{name}")
+}

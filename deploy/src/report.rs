@@ -1,0 +1,191 @@
+//! What an instance says of itself: the object `fleet/instances/<name>`, written by it alone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How many releases' outcomes an instance remembers.
+pub const OUTCOMES_MAX: usize = 200;
+
+/// How many of an app's last lines go into a [`Failure`].
+pub const LAST_LINES_MAX: usize = 20;
+
+/// An instance's own word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// Which instance.
+    pub instance: String,
+    /// When it wrote this, by its own clock.
+    pub written: Timestamp,
+    /// The agent that wrote it.
+    pub agent: Agent,
+    /// Where the app is reached, one `host:port` for each of its ports.
+    pub addresses: Vec<String>,
+    /// The newest release that it has seen in `state.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The version that gets new connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Version>,
+    /// Versions that finish their requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<Version>,
+    /// How the newest releases fared here, oldest first.
+    #[serde(default)]
+    pub outcomes: Vec<Outcome>,
+    /// The newest failure, whichever release it befell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+
+/// The reporting agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Agent {
+    /// Its process.
+    pub pid: u32,
+    /// Its version, as `agentd --version` has it.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// One running version of the app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Version {
+    /// Its release.
+    pub release: u64,
+    /// Its process.
+    pub pid: u32,
+    /// When that process started.
+    pub started: Timestamp,
+    /// How often this version was started again after it had ended by itself.
+    pub restarts: u32,
+}
+
+/// What an instance is doing, on the way from one release to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// There is no release to run.
+    Idle,
+    /// The newest release's objects are on their way to its disk.
+    Fetching,
+    /// The new version's process runs and is not ready yet.
+    Starting,
+    /// It is ready, and in its health window.
+    Proving,
+    /// It gets the new connections, and the old one is kept in reserve.
+    Settling,
+    /// One version serves, and nothing is under way.
+    Serving,
+    /// The app ends again and again; the next start waits.
+    BackingOff,
+    /// The agent is ending.
+    Stopping,
+}
+
+impl Phase {
+    /// The word that people read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Fetching => "fetching",
+            Self::Starting => "starting",
+            Self::Proving => "proving",
+            Self::Settling => "settling",
+            Self::Serving => "serving",
+            Self::BackingOff => "backing-off",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// How one release fared on one instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Outcome {
+    /// Which release.
+    pub release: u64,
+    /// When new connections were steered to it. None: they never were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Timestamp>,
+    /// How it ended. None: it is still settling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ending>,
+    /// What the agent has to say about how it switched, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// How a switch ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It serves.
+    Done,
+    /// It does not, for this reason; the release before serves on, if there was one.
+    Failed(Failure),
+}
+
+/// Why a release failed on an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failure {
+    /// Which release.
+    pub release: u64,
+    /// When.
+    pub at: Timestamp,
+    /// How far it had come.
+    pub stage: Stage,
+    /// What happened, for people.
+    pub message: String,
+    /// With which code the process exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Which signal ended the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The app's last lines, at most [`LAST_LINES_MAX`], oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+/// How far a release had come when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its objects could not be brought to the disk whole.
+    Fetch,
+    /// Its process could not be started.
+    Start,
+    /// It ended, or its deadline came, before it was ready.
+    Ready,
+    /// It ended in its health window or while settling.
+    Settle,
+    /// It ended later, while it served.
+    Serve,
+}
+
+impl Report {
+    /// Parses an object's bytes.
+    ///
+    /// # Errors
+    /// When they are no report.
+    pub fn from_object(data: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(data)
+    }
+
+    /// The bytes of the object.
+    pub fn to_object(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a report serializes")
+    }
+
+    /// How `release` fared here, if this instance met it.
+    pub fn outcome(&self, release: u64) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.release == release)
+    }
+}

@@ -1,0 +1,244 @@
+//! `state.json`, and the pure rules by which one state follows another.
+//!
+//! Every function here takes a state and gives the next, or says why there is none. Nothing is
+//! written: [`crate::publish`] does that, by compare-and-set on the generation that was read.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Digest;
+use crate::claim::{CLAIM_LIFE, Claim};
+use crate::id::Id;
+use crate::release::{Artifact, Draft, Release};
+
+/// The layout that this program writes. It changes only when an old reader would go wrong.
+pub const SCHEMA: u32 = 1;
+
+/// The desired state of an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct State {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// Whose state it is.
+    pub app: String,
+    /// Names the attempt that wrote this state: after a lost answer the writer reads back and
+    /// knows by it whether its write came through.
+    pub attempt: Id,
+    /// What should run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// An environment that the next deploy takes along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_environment: Option<Digest>,
+    /// Who is deploying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// Numbers below this one are taken, though this state does not show by whom: set when a
+    /// state was lost to damage and may have held a release.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub numbers_taken: u64,
+    /// What a newer `engr` wrote and this one does not know: kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Why there is no next state.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// Somebody else is deploying.
+    #[error("{} has been deploying since {}", .0.by, .0.since)]
+    Claimed(Claim),
+    /// The claim to be renewed or published under is gone: expired and taken, or broken by hand.
+    #[error("the claim was taken away{}", by_whom(.0))]
+    ClaimLost(Option<Claim>),
+    /// The current release is not the one that the caller expects.
+    #[error("the current release is {}, not v{expected}", shown(.current))]
+    NotCurrent {
+        /// `--if-current`.
+        expected: u64,
+        /// What is current.
+        current: Option<u64>,
+    },
+}
+
+fn by_whom(claim: &Option<Claim>) -> String {
+    claim.as_ref().map(|claim| format!(", {} is deploying now", claim.by)).unwrap_or_default()
+}
+
+fn shown(number: &Option<u64>) -> String {
+    number.map_or("none".to_owned(), |number| format!("v{number}"))
+}
+
+impl State {
+    /// The state of an app that has no release yet.
+    pub fn new(app: impl Into<String>) -> Self {
+        Self {
+            schema: SCHEMA,
+            app: app.into(),
+            attempt: Id::fixed("none"),
+            release: None,
+            staged_environment: None,
+            claim: None,
+            numbers_taken: 0,
+            other: Map::new(),
+        }
+    }
+
+    /// Parses an object's bytes.
+    ///
+    /// # Errors
+    /// When they are no state, or one of a newer schema.
+    pub fn from_object(data: &[u8]) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: u32,
+        }
+        let form = |cause| StateError::Form { cause };
+        let Schema { schema } = serde_json::from_slice(data).map_err(form)?;
+        if schema > SCHEMA {
+            return Err(StateError::Newer { found: schema });
+        }
+        serde_json::from_slice(data).map_err(form)
+    }
+
+    /// The bytes of the object.
+    pub fn to_object(&self) -> Vec<u8> {
+        let mut data = serde_json::to_vec_pretty(self).expect("a state serializes");
+        data.push(b'\n');
+        data
+    }
+
+    /// The current release's number.
+    pub fn current(&self) -> Option<u64> {
+        self.release.as_ref().map(|release| release.number)
+    }
+
+    /// The claim that binds others now.
+    pub fn live_claim(&self, now: Timestamp) -> Option<&Claim> {
+        self.claim.as_ref().filter(|claim| claim.is_live(now))
+    }
+
+    /// The claim is taken by `claim`.
+    ///
+    /// # Errors
+    /// [`Refused::Claimed`] while another's lives.
+    pub fn claimed(self, claim: Claim, now: Timestamp) -> Result<Self, Refused> {
+        match self.live_claim(now) {
+            Some(other) if other.id != claim.id => Err(Refused::Claimed(other.clone())),
+            _ => Ok(Self { claim: Some(claim), ..self }),
+        }
+    }
+
+    /// The claim `id` lives on from `now`, and names `artifact` if one is given.
+    ///
+    /// # Errors
+    /// [`Refused::ClaimLost`] when it is no longer there.
+    pub fn renewed(
+        self,
+        id: &Id,
+        artifact: Option<Artifact>,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        match &self.claim {
+            Some(claim) if claim.id == *id => {
+                let artifact = artifact.or(claim.artifact);
+                let claim = Claim { expires: now + CLAIM_LIFE, artifact, ..claim.clone() };
+                Ok(Self { claim: Some(claim), ..self })
+            }
+            other => Err(Refused::ClaimLost(other.clone())),
+        }
+    }
+
+    /// The claim `id` is given up; anybody else's is left alone.
+    pub fn unclaimed(self, id: &Id) -> Self {
+        match &self.claim {
+            Some(claim) if claim.id == *id => Self { claim: None, ..self },
+            _ => self,
+        }
+    }
+
+    /// Whoever's claim it is, it is gone.
+    pub fn unlocked(self) -> Self {
+        Self { claim: None, ..self }
+    }
+
+    /// `environment` waits for the next deploy.
+    ///
+    /// # Errors
+    /// [`Refused::Claimed`]: a deploy under way would lose its publish to this write.
+    pub fn staged(self, environment: Digest, now: Timestamp) -> Result<Self, Refused> {
+        if let Some(claim) = self.live_claim(now) {
+            return Err(Refused::Claimed(claim.clone()));
+        }
+        Ok(Self { staged_environment: Some(environment), ..self })
+    }
+
+    /// The next release is current, and the claim has ended.
+    ///
+    /// `under` is the claim to publish under; without one nobody else's may live. A staged
+    /// environment ends with any release that sets an environment of its own, which is the
+    /// caller's to take from [`Self::staged_environment`].
+    ///
+    /// # Errors
+    /// [`Refused::ClaimLost`] or [`Refused::Claimed`], and [`Refused::NotCurrent`] when
+    /// `if_current` names another release than the current one.
+    pub fn published(
+        self,
+        draft: Draft,
+        under: Option<&Id>,
+        if_current: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        match (under, &self.claim) {
+            (Some(id), Some(claim)) if claim.id == *id => {}
+            (Some(_), other) => return Err(Refused::ClaimLost(other.clone())),
+            (None, Some(claim)) if claim.is_live(now) => {
+                return Err(Refused::Claimed(claim.clone()));
+            }
+            (None, _) => {}
+        }
+        let current = self.current();
+        if let Some(expected) = if_current.filter(|expected| Some(*expected) != current) {
+            return Err(Refused::NotCurrent { expected, current });
+        }
+        let takes_staged = draft.environment == self.staged_environment;
+        let release = Release {
+            number: current.unwrap_or(0).max(self.numbers_taken) + 1,
+            id: draft.id,
+            published: now,
+            by: draft.by,
+            kind: draft.kind,
+            message: draft.message,
+            source: draft.source,
+            artifact: draft.artifact,
+            environment: draft.environment,
+            settings: draft.settings,
+        };
+        let staged_environment = self.staged_environment.filter(|_| !takes_staged);
+        Ok(Self { release: Some(release), claim: None, staged_environment, ..self })
+    }
+}
+
+/// Why bytes are no state that this program can use.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A newer `engr` wrote it, in a way that this one would misread.
+    #[error("state.json has schema {found}, and this program knows schemas up to {SCHEMA}")]
+    Newer {
+        /// Its schema.
+        found: u32,
+    },
+    /// It is no state.
+    #[error("state.json cannot be read")]
+    Form {
+        /// What the parser says.
+        #[source]
+        cause: serde_json::Error,
+    },
+}

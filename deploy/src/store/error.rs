@@ -1,0 +1,58 @@
+//! How a store call can fail.
+
+use std::fmt;
+use std::io;
+
+/// A failed store call: what was done to which object, and what kind of failure it is.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object} in {bucket}: {kind}")]
+pub struct StoreError {
+    /// What was being done: `read`, `write` …
+    pub operation: &'static str,
+    /// The object's name, or a prefix.
+    pub object: String,
+    /// The bucket's URL.
+    pub bucket: String,
+    /// What kind of failure it is.
+    pub kind: ErrorKind,
+    /// What lies beneath it.
+    #[source]
+    pub cause: Option<io::Error>,
+}
+
+/// What callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such object, or no such generation of it.
+    NotFound,
+    /// The expectation did not hold: somebody else wrote.
+    Lost,
+    /// The caller may not do that.
+    Forbidden,
+    /// The stored bytes are not the ones that were written.
+    Corrupt,
+    /// There is no room.
+    Full,
+    /// The store cannot be reached, or failed for the moment; the same call may go through later.
+    Unavailable,
+}
+
+impl ErrorKind {
+    /// Whether the same call may go through later, with nothing changed by the caller.
+    pub fn may_be_tried_again(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Full)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "there is no such object",
+            Self::Lost => "somebody else wrote it meanwhile",
+            Self::Forbidden => "permission denied",
+            Self::Corrupt => "its bytes are damaged (the checksum does not match)",
+            Self::Full => "no space is left",
+            Self::Unavailable => "the bucket cannot be used at the moment",
+        })
+    }
+}

@@ -1,0 +1,2 @@
+//! engr
+fn main() {}

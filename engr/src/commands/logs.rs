@@ -1,0 +1,5 @@
+//! x
+use crate::failure::{CommandResult, Failure};
+pub async fn run(_app: &crate::context::AppContext, _args: crate::cli::LogsArgs) -> CommandResult {
+    Err(Failure::usage("not here yet"))
+}

@@ -60,6 +60,8 @@ struct Version {
     process: Process,
     restarts: u32,
     crashes_in_a_row: u32,
+    /// Seen to bind its port by itself, instead of taking the sockets that it is handed.
+    binds_itself: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ enum Switch {
     /// Nothing is under way.
     Rest,
     /// It is being found out how the next version can follow.
-    Preparing { next: Version, binds_itself: bool },
+    Preparing { next: Version },
     /// The old version is ending, so that the next one can start.
     StoppingOld { next: Version, old: Version, kill_at: Option<Time>, note: Option<String> },
     /// The next version's process is not ready yet.
@@ -134,7 +136,7 @@ impl Machine {
         };
         if let Some(release) = retained.good {
             let next = machine.new_version(release);
-            machine.switch = Switch::Preparing { next, binds_itself: false };
+            machine.switch = Switch::Preparing { next };
         }
         machine
     }
@@ -142,7 +144,7 @@ impl Machine {
     /// The actions with which a new core begins.
     pub fn begin(&mut self) -> Vec<Action> {
         match &self.switch {
-            Switch::Preparing { next, binds_itself } => vec![prepare(next, *binds_itself)],
+            Switch::Preparing { next } => vec![prepare(next)],
             _ => Vec::new(),
         }
     }
@@ -274,7 +276,8 @@ impl Machine {
     fn give_up_next_for(&mut self, now: Time, newer: &Release, actions: &mut Vec<Action>) {
         match std::mem::replace(&mut self.switch, Switch::Rest) {
             Switch::Preparing { next, .. }
-                if next.release.id != newer.id && self.serving.is_some() =>
+                if next.release.id != newer.id
+                    && self.serving.as_ref().is_some_and(|old| old.process != Process::None) =>
             {
                 actions.push(Action::Discard(next.id));
             }
@@ -315,8 +318,8 @@ impl Machine {
             }
         }
         let next = self.new_version(release);
-        actions.push(prepare(&next, false));
-        self.switch = Switch::Preparing { next, binds_itself: false };
+        actions.push(prepare(&next));
+        self.switch = Switch::Preparing { next };
     }
 
     fn prepared(&mut self, now: Time, id: VersionId, way: Way, actions: &mut Vec<Action>) {
@@ -579,8 +582,8 @@ impl Machine {
             }
             Switch::Starting { mut next, before, .. } if next.id == id => {
                 next.process = Process::None;
-                if exit.address_in_use && matches!(before, Before::Beside(_)) {
-                    return self.prepare_again(next, actions);
+                if exit.address_in_use && !next.binds_itself {
+                    return self.prepare_again(next, before, actions);
                 }
                 let what = match not_started {
                     Some(message) => Ended { stage: Stage::Start, message, exit },
@@ -626,11 +629,15 @@ impl Machine {
         actions.push(Action::Record(Record::Crashed { release, version: id, exit }));
     }
 
-    /// It binds its port by itself and cannot while the old one has it: the old one must end
-    /// first, which the second preparation will say.
-    fn prepare_again(&mut self, next: Version, actions: &mut Vec<Action>) {
-        actions.push(prepare(&next, true));
-        self.switch = Switch::Preparing { next, binds_itself: true };
+    /// It binds its port by itself, and cannot while another version or this agent has it: that
+    /// must end first, which the second preparation will say.
+    fn prepare_again(&mut self, mut next: Version, before: Before, actions: &mut Vec<Action>) {
+        next.binds_itself = true;
+        actions.push(prepare(&next));
+        if let Before::Ended(old) = before {
+            self.serving = Some(old);
+        }
+        self.switch = Switch::Preparing { next };
     }
 
     /// The next version does not make it. What stood before stands again.
@@ -647,7 +654,10 @@ impl Machine {
         let Ended { stage, message, exit } = what;
         let version = Some(next.id);
         actions.push(Action::Record(Record::Failed { release, version, stage, message, exit }));
-        self.rejected = Some(next.release.id.clone());
+        // What is no longer desired will not be asked for again.
+        if self.desired.as_ref().is_some_and(|desired| desired.release.id == next.release.id) {
+            self.rejected = Some(next.release.id.clone());
+        }
         match before {
             // There is nothing better to run: it is tried again, and again.
             Before::Nothing => {
@@ -760,6 +770,7 @@ impl Machine {
             process: Process::None,
             restarts: 0,
             crashes_in_a_row: 0,
+            binds_itself: false,
         }
     }
 }
@@ -777,8 +788,9 @@ impl Ended {
     }
 }
 
-fn prepare(next: &Version, binds_itself: bool) -> Action {
-    Action::Prepare { version: next.id, release: next.release.clone(), binds_itself }
+fn prepare(next: &Version) -> Action {
+    let release = next.release.clone();
+    Action::Prepare { version: next.id, release, binds_itself: next.binds_itself }
 }
 
 impl Version {

@@ -12,7 +12,7 @@ use deploy::report::Phase;
 use super::tests::release_with;
 use super::*;
 
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 20_000;
 
 #[test]
 fn the_rules_hold_for_every_seed() {
@@ -63,6 +63,8 @@ impl Chance {
 enum Pending {
     To(u32, Event),
     Publish,
+    /// The agent reads the bucket.
+    Look,
     KillAgent,
     JumpClock,
 }
@@ -162,6 +164,11 @@ impl World {
             Pending::To(life, event) if life == self.life => self.deliver(event),
             Pending::To(..) => {}
             Pending::Publish => self.publish(),
+            Pending::Look => {
+                if let Some((newest, _)) = self.releases.last() {
+                    self.step(Event::Desired(newest.clone()));
+                }
+            }
             Pending::KillAgent => self.kill_agent(),
             Pending::JumpClock => self.now += Time::from_secs(300),
         }
@@ -198,7 +205,7 @@ impl World {
             settings.drain = (drain == 0).then_some(Span::from_secs(20));
             settings.ready_within = Span::from_secs(10);
         });
-        self.releases.push((release.clone(), temper));
+        self.releases.push((release, temper));
         self.publishes_left -= 1;
         self.calm_at = self.now + Time::from_secs(900);
         if self.publishes_left > 0 {
@@ -206,7 +213,7 @@ impl World {
             self.after(delay, Pending::Publish);
         }
         let delay = self.chance.millis(300);
-        self.tell(delay, Event::Desired(release));
+        self.after(delay, Pending::Look);
     }
 
     /// The app's processes die with the agent; a new one starts with what was retained.
@@ -218,10 +225,7 @@ impl World {
         self.machine = Machine::new(self.machine.retained());
         let actions = self.machine.begin();
         self.act(actions);
-        if let Some((newest, _)) = self.releases.last() {
-            let newest = newest.clone();
-            self.tell(Time::from_millis(5), Event::Desired(newest));
-        }
+        self.after(Time::from_millis(5), Pending::Look);
     }
 
     fn step(&mut self, event: Event) {
@@ -234,7 +238,16 @@ impl World {
             let settings = &self.releases[*number as usize - 1].0.settings;
             self.may_end_steered = !settings.graceful_shutdown;
         }
+        let told = format!("{event:.60?}");
         let actions = self.machine.step(self.now, event);
+        if std::env::var_os("SEED").is_some() {
+            eprintln!(
+                "{:?} {:.50} -> {:?}",
+                self.now,
+                told,
+                actions.iter().map(super::tests::words).collect::<Vec<_>>()
+            );
+        }
         self.act(actions);
     }
 
@@ -253,7 +266,7 @@ impl World {
                 }
                 Action::Start(version) => self.start(version),
                 Action::Steer(version) => {
-                    if !self.up.contains(&version) {
+                    if !self.up.contains(&version) && !self.has_news_of(version) {
                         self.broken("connections are steered to a version without a process");
                     }
                     self.steered = Some(version);
@@ -302,7 +315,10 @@ impl World {
         }
         let alone = self.up.is_empty();
         self.up.insert(version);
-        self.steered.get_or_insert(version);
+        let serving = self.machine.snapshot().serving;
+        if serving.is_none_or(|serving| serving.id == version) {
+            self.steered = Some(version);
+        }
         let (soon, exits) = (self.chance.millis(400), |address_in_use| {
             Event::Exited(version, Exit { code: Some(1), signal: None, address_in_use })
         });
@@ -333,6 +349,16 @@ impl World {
         }
         let delay = self.chance.millis(within);
         self.tell(delay, Event::Exited(version, Exit { code, signal, address_in_use: false }));
+    }
+
+    /// Whether the core has yet to hear that the version has no process.
+    fn has_news_of(&self, version: VersionId) -> bool {
+        self.pending.values().any(|pending| match pending {
+            Pending::To(life, Event::StartFailed(id, _) | Event::Exited(id, _)) => {
+                *life == self.life && *id == version
+            }
+            _ => false,
+        })
     }
 
     fn temper(&self, version: VersionId) -> Temper {

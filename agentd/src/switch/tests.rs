@@ -76,7 +76,7 @@ impl Drive {
     }
 }
 
-fn words(action: &Action) -> String {
+pub(super) fn words(action: &Action) -> String {
     match action {
         Action::Fetch(release) => format!("fetch {}", release.number),
         Action::Prepare { version, binds_itself: false, .. } => format!("prepare {}", version.0),

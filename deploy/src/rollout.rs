@@ -126,11 +126,7 @@ pub enum Fate {
 }
 
 /// The fate of `release`, where `current` is the newest.
-pub fn fate<'a>(
-    release: u64,
-    current: u64,
-    reports: impl IntoIterator<Item = &'a Report>,
-) -> Fate {
+pub fn fate<'a>(release: u64, current: u64, reports: impl IntoIterator<Item = &'a Report>) -> Fate {
     let (mut done, mut failed, mut underway) = (0, 0, 0);
     for report in reports {
         match Standing::of(release, Some(report)) {

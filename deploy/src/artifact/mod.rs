@@ -10,5 +10,5 @@ mod pack;
 mod unpack;
 
 pub use manifest::Manifest;
-pub use pack::{Packed, PackError, pack};
+pub use pack::{PackError, Packed, pack};
 pub use unpack::{UnpackError, unpack};

@@ -12,8 +12,8 @@ use super::{BadPath, MANIFEST_PATH, Manifest};
 use crate::digest::Hasher;
 use crate::release::Artifact;
 
-/// How hard zstd tries. Level 3 packs a Go binary of 15 MB in about a tenth of a second; 19, the
-/// best, saves another eighth of the size and takes a hundred times as long.
+/// How hard zstd tries. Level 3 packs a Go binary of 17 MB in 0.12 s; 6 takes 0.27 s to make the
+/// archive 6 % smaller, and 9 takes 0.38 s for 8 %: no more than sending those bytes takes.
 const LEVEL: i32 = 3;
 
 /// An archive that was packed.

@@ -1,15 +1,3 @@
-<<<<<<< HEAD
-use super::Manifest;
-use crate::Digest;
-use std::path::Path;
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct UnpackError;
-/// x
-pub fn unpack(_archive: &Path, _expected: &Digest, _to: &Path) -> Result<Manifest, UnpackError> {
-    todo!()
-=======
 //! From an archive to files.
 
 use std::collections::BTreeSet;
@@ -343,5 +331,4 @@ pub enum UnpackError {
         UNPACKED_SIZE_MAX >> 30
     )]
     TooLarge,
->>>>>>> h1
 }

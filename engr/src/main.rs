@@ -15,6 +15,7 @@ mod config;
 mod context;
 mod failure;
 mod fleet;
+mod interrupt;
 mod output;
 
 use std::process::ExitCode;

@@ -65,7 +65,9 @@ impl Sockets {
             let rows = text.lines().skip(1).filter_map(Row::parse);
             count += rows
                 .filter(|row| {
-                    row.port == port && states.contains(&row.state) && self.inodes.contains(&row.inode)
+                    row.port == port
+                        && states.contains(&row.state)
+                        && self.inodes.contains(&row.inode)
                 })
                 .count();
         }
@@ -101,9 +103,7 @@ fn socket_inodes(process: &Path) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
     links
-        .filter_map(|link| {
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
         .collect()
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use deploy::id::Id;
 use deploy::settings::Health;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
+};
 use nix::unistd::{Pid, getsid};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -59,10 +61,7 @@ impl Abilities {
 
     fn of_bytes(bytes: &[u8]) -> Self {
         let contains = |name: &str| memchr::memmem::find(bytes, name.as_bytes()).is_some();
-        Self {
-            takes_sockets: contains("LISTEN_FDS"),
-            tells_readiness: contains("NOTIFY_SOCKET"),
-        }
+        Self { takes_sockets: contains("LISTEN_FDS"), tells_readiness: contains("NOTIFY_SOCKET") }
     }
 }
 
@@ -125,7 +124,8 @@ fn receive(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Option<UnixCredentials
 
 /// Every process of the app belongs to the session that its first process leads.
 fn is_of_session(pid: i32, leader: u32) -> bool {
-    getsid(Some(Pid::from_raw(pid))).is_ok_and(|session| i64::from(session.as_raw()) == i64::from(leader))
+    getsid(Some(Pid::from_raw(pid)))
+        .is_ok_and(|session| i64::from(session.as_raw()) == i64::from(leader))
 }
 
 /// Waits until the process is ready. Its end, and its deadline, are for others to see.

@@ -53,10 +53,10 @@ fn is_zero(number: &u64) -> bool {
 pub enum Refused {
     /// Somebody else is deploying.
     #[error("{} has been deploying since {}", .0.by, .0.since)]
-    Claimed(Claim),
+    Claimed(Box<Claim>),
     /// The claim to be renewed or published under is gone: expired and taken, or broken by hand.
     #[error("the claim was taken away{}", by_whom(.0))]
-    ClaimLost(Option<Claim>),
+    ClaimLost(Option<Box<Claim>>),
     /// The current release is not the one that the caller expects.
     #[error("the current release is {}, not v{expected}", shown(.current))]
     NotCurrent {
@@ -67,7 +67,7 @@ pub enum Refused {
     },
 }
 
-fn by_whom(claim: &Option<Claim>) -> String {
+fn by_whom(claim: &Option<Box<Claim>>) -> String {
     claim.as_ref().map(|claim| format!(", {} is deploying now", claim.by)).unwrap_or_default()
 }
 
@@ -130,7 +130,7 @@ impl State {
     /// [`Refused::Claimed`] while another's lives.
     pub fn claimed(self, claim: Claim, now: Timestamp) -> Result<Self, Refused> {
         match self.live_claim(now) {
-            Some(other) if other.id != claim.id => Err(Refused::Claimed(other.clone())),
+            Some(other) if other.id != claim.id => Err(Refused::Claimed(Box::new(other.clone()))),
             _ => Ok(Self { claim: Some(claim), ..self }),
         }
     }
@@ -151,7 +151,7 @@ impl State {
                 let claim = Claim { expires: now + CLAIM_LIFE, artifact, ..claim.clone() };
                 Ok(Self { claim: Some(claim), ..self })
             }
-            other => Err(Refused::ClaimLost(other.clone())),
+            other => Err(Refused::ClaimLost(other.clone().map(Box::new))),
         }
     }
 
@@ -174,7 +174,7 @@ impl State {
     /// [`Refused::Claimed`]: a deploy under way would lose its publish to this write.
     pub fn staged(self, environment: Option<Digest>, now: Timestamp) -> Result<Self, Refused> {
         if let Some(claim) = self.live_claim(now) {
-            return Err(Refused::Claimed(claim.clone()));
+            return Err(Refused::Claimed(Box::new(claim.clone())));
         }
         Ok(Self { staged_environment: environment, ..self })
     }
@@ -197,9 +197,11 @@ impl State {
     ) -> Result<Self, Refused> {
         match (under, &self.claim) {
             (Some(id), Some(claim)) if claim.id == *id => {}
-            (Some(_), other) => return Err(Refused::ClaimLost(other.clone())),
+            (Some(_), other) => {
+                return Err(Refused::ClaimLost(other.clone().map(Box::new)));
+            }
             (None, Some(claim)) if claim.is_live(now) => {
-                return Err(Refused::Claimed(claim.clone()));
+                return Err(Refused::Claimed(Box::new(claim.clone())));
             }
             (None, _) => {}
         }

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Corrupt,
     /// There is no room.
     Full,
+    /// The call itself is wrong: a name or an address that no bucket can have.
+    Invalid,
     /// The store cannot be reached, or failed for the moment; the same call may go through later.
     Unavailable,
 }
@@ -52,6 +54,7 @@ impl fmt::Display for ErrorKind {
             Self::Forbidden => "permission denied",
             Self::Corrupt => "its bytes are damaged (the checksum does not match)",
             Self::Full => "no space is left",
+            Self::Invalid => "there can be no such thing",
             Self::Unavailable => "the bucket cannot be used at the moment",
         })
     }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,14 @@ mod retry;
 pub use directory::Directory;
 pub use error::{ErrorKind, StoreError};
 pub use retry::with_tries;
+
+/// Opens the bucket at `url`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a URL of a kind that is not known, and what opening fails with.
+pub fn open(url: &str) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(Directory::from_url(url)?))
+}
 
 /// What every store call gives.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -65,7 +74,7 @@ pub struct Stat {
     pub size: u64,
 }
 
-/// Told how many bytes of an upload or download are done.
+/// Told how many bytes of an upload or download are done, and at its end, the whole size.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 /// A bucket. Every call's failure is a [`StoreError`], which says whether it may be tried again.
@@ -106,7 +115,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         progress: Progress<'_>,
     ) -> Result<Generation>;
 
-    /// [`Self::read`], into the new file `to`. What is there after a failure is not whole.
+    /// [`Self::read`], into the file `to`, which is made or overwritten. What is there after a
+    /// failure is not whole.
     async fn download(&self, name: &str, to: &Path, progress: Progress<'_>) -> Result<Generation>;
 
     /// Takes the live generation away; older ones stay. [`ErrorKind::Lost`] when `expect` does not

@@ -104,6 +104,7 @@ impl From<deploy::store::StoreError> for Failure {
             ErrorKind::Corrupt => {
                 (Exit::Internal, Some("deploy again: what is damaged is replaced"))
             }
+            ErrorKind::Invalid => (Exit::Usage, None),
             ErrorKind::NotFound | ErrorKind::Unavailable => (Exit::Internal, None),
         };
         let failure = Self::new(exit, error);

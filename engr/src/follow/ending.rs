@@ -39,7 +39,8 @@ pub struct Ended<'a> {
 /// Tells of a release that is published and not followed.
 pub fn detached(output: &Output, followed: &Followed<'_>) -> Exit {
     let (app, number) = (followed.app, followed.release.number);
-    output.line(format_args!("v{number} is published; see how it fares: engr {app} status --watch"));
+    output
+        .line(format_args!("v{number} is published; see how it fares: engr {app} status --watch"));
     undo_line(output, followed);
     let ended = Ended { followed, end: End::Interrupted, views: Vec::new() };
     let result = ResultEvent { outcome: Outcome::Detached, exit_code: 0, ..ended.result() };
@@ -136,7 +137,9 @@ impl Ended<'_> {
                 );
                 (message, back())
             }
-            End::Interrupted => (format!("safe to leave: the rollout of v{number} goes on"), back()),
+            End::Interrupted => {
+                (format!("safe to leave: the rollout of v{number} goes on"), back())
+            }
         }
     }
 
@@ -144,9 +147,9 @@ impl Ended<'_> {
         let (app, number) = (self.followed.app, self.followed.release.number);
         let total = when::length(self.followed.began.elapsed());
         let all = self.views.len();
-        let switch = self.to_last_switch().map(|took| {
-            format!(" ({} from publish to the last switch)", when::length(took))
-        });
+        let switch = self
+            .to_last_switch()
+            .map(|took| format!(" ({} from publish to the last switch)", when::length(took)));
         let switch = switch.unwrap_or_default();
         format!("{app} v{number} serves on {}, in {total}{switch}", of(all, all))
     }
@@ -281,7 +284,8 @@ mod tests {
             view("hello-1", Standing::Done { switched: later, note: None }),
             view("hello-2", done()),
         ];
-        let result = Ended { followed: &followed, end: End::Verdict(Verdict::Done), views }.result();
+        let result =
+            Ended { followed: &followed, end: End::Verdict(Verdict::Done), views }.result();
         assert_eq!(result.publish_to_last_switch_seconds, Some(1.5));
         assert_eq!(result.address.as_deref(), Some("http://127.0.0.1:8080"));
     }
@@ -298,7 +302,10 @@ mod tests {
         let (exit, _, message, hints) =
             said(End::Verdict(Verdict::Mixed), vec![fail(), view("hello-2", done())]);
         assert_eq!(exit, Exit::Mixed);
-        assert_eq!(message, "v7 failed on 1 of 2 instances and serves on the rest; there, v6 serves on");
+        assert_eq!(
+            message,
+            "v7 failed on 1 of 2 instances and serves on the rest; there, v6 serves on"
+        );
         assert_eq!(hints, ["go back with `engr hello rollback v6`"]);
     }
 
@@ -331,7 +338,8 @@ mod tests {
         let (exit, _, message, _) = said(End::Interrupted, views());
         assert_eq!(exit, Exit::Interrupted);
         assert_eq!(message, "safe to leave: the rollout of v7 goes on");
-        let (exit, outcome, message, _) = said(End::Verdict(Verdict::Superseded { by: 8 }), views());
+        let (exit, outcome, message, _) =
+            said(End::Verdict(Verdict::Superseded { by: 8 }), views());
         assert_eq!((exit, outcome), (Exit::Lost, Outcome::Superseded));
         assert_eq!(message, "v8 took the place of v7 before it had ended");
     }

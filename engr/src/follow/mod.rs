@@ -21,8 +21,8 @@ use crate::output::events::Event;
 use crate::output::{Live, Output, Style, when};
 
 pub use ending::detached;
-pub use reports::Reports;
 use ending::{End, Ended};
+pub use reports::Reports;
 use view::{InstanceView, Tracker};
 
 /// How long a rollout is followed unless `--wait-timeout` says otherwise.
@@ -64,7 +64,7 @@ pub async fn follow(
     followed: &Followed<'_>,
     fleet: &Fleet<'_>,
     timeout: Duration,
-    interrupt: &mut Interrupt,
+    interrupt: &Interrupt,
 ) -> CommandResult {
     let began = Instant::now();
     let mut watched = Watched::new(fleet);
@@ -119,7 +119,11 @@ impl<'a> Watched<'a> {
             self.listed = Some(Instant::now());
         }
         self.reports.refresh(self.fleet.store).await?;
-        Ok(self.instances.iter().map(|one| view(one, self.reports.get(&one.name), release)).collect())
+        Ok(self
+            .instances
+            .iter()
+            .map(|one| view(one, self.reports.get(&one.name), release))
+            .collect())
     }
 }
 

@@ -22,7 +22,8 @@ impl Reports {
     /// What the store fails with.
     pub async fn refresh(&mut self, store: &dyn Store) -> Result<()> {
         let listed = with_tries(async || store.list(layout::INSTANCES).await).await?;
-        self.by_name.retain(|name, _| listed.iter().any(|stat| stat.name == layout::instance(name)));
+        self.by_name
+            .retain(|name, _| listed.iter().any(|stat| stat.name == layout::instance(name)));
         for stat in listed {
             let Some(name) = stat.name.strip_prefix(layout::INSTANCES) else { continue };
             if self.by_name.get(name).is_some_and(|(seen, _)| *seen == stat.generation) {

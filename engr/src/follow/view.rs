@@ -262,9 +262,6 @@ pub(super) mod tests {
             "failed before it was ready (exit code 3): it ended"
         );
         let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
-        assert_eq!(
-            failed(&killed),
-            "failed soon after it was ready (signal 9, SIGKILL): it ended"
-        );
+        assert_eq!(failed(&killed), "failed soon after it was ready (signal 9, SIGKILL): it ended");
     }
 }

@@ -123,7 +123,9 @@ fn line(event: &ChangeEvent) -> String {
             format!("{what:<11} ~ {name}{space}{} → {}", short(&event.from), short(&event.to))
         }
         (Change::Changed, ..) => format!("{what:<11} ~ {name}"),
-        (Change::Added, _, to) => format!("{what:<11} + {name}{space}{}", short(to)).trim_end().into(),
+        (Change::Added, _, to) => {
+            format!("{what:<11} + {name}{space}{}", short(to)).trim_end().into()
+        }
         (Change::Removed, ..) => format!("{what:<11} - {name}"),
     }
 }

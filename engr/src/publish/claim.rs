@@ -10,30 +10,25 @@ use deploy::release::Artifact;
 use deploy::state::{Refused, State};
 use deploy::store::{Store, Watch};
 use deploy::{Timestamp, layout};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::interrupted;
 use super::refusal::{NoStep, swap_failure};
 use crate::failure::{CommandResult, Failure};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, interrupted};
 
 /// How soon a renewal or a watch that failed for the moment is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A claim of ours. A task renews it until this is dropped, and learns at once when it is lost.
+/// A claim of ours: [`Self::hold`] keeps it alive beside the work that is done under it.
 #[derive(Debug)]
 pub struct HeldClaim {
     store: Arc<dyn Store>,
     app: String,
     id: Id,
-    lost: oneshot::Receiver<SwapError<NoStep>>,
-    keeper: JoinHandle<()>,
 }
 
 impl HeldClaim {
-    /// Claims `app` if `allowed` by its newest state, and begins to renew the claim.
+    /// Claims `app` if `allowed` by its newest state.
     ///
     /// # Errors
     /// When another's claim lives, when it is not allowed, and when the store fails.
@@ -50,13 +45,7 @@ impl HeldClaim {
             Ok(state.claimed(Claim::new(id.clone(), by.to_owned(), now), now)?)
         });
         let damage = swapped.await?.damage;
-        let (tell, lost) = oneshot::channel();
-        let keeping = keep(store.clone(), app.to_owned(), id.clone());
-        let keeper = tokio::spawn(async move {
-            // Nobody listens any more when the work under the claim has just ended.
-            let _ = tell.send(keeping.await);
-        });
-        Ok((Self { store: store.clone(), app: app.to_owned(), id, lost, keeper }, damage))
+        Ok((Self { store: store.clone(), app: app.to_owned(), id }, damage))
     }
 
     /// By what the state knows it.
@@ -64,20 +53,17 @@ impl HeldClaim {
         &self.id
     }
 
-    /// Does `work` for as long as the claim is ours and nobody interrupts.
+    /// Does `work`, renewing the claim meanwhile, for as long as it is ours and nobody interrupts.
     pub async fn hold<T>(
-        &mut self,
-        interrupt: &mut Interrupt,
+        &self,
+        interrupt: &Interrupt,
         work: impl Future<Output = CommandResult<T>>,
     ) -> CommandResult<T> {
         tokio::select! {
             // A build that Ctrl-C ended too is an interrupt, not a failed build.
             biased;
             () = interrupt.raised() => Err(interrupted()),
-            loss = &mut self.lost => match loss {
-                Ok(loss) => Err(swap_failure(&self.app, loss)),
-                Err(_) => Err(swap_failure(&self.app, lost_to(None))),
-            },
+            loss = keep(&*self.store, &self.app, &self.id) => Err(swap_failure(&self.app, loss)),
             done = work => done,
         }
     }
@@ -90,16 +76,8 @@ impl HeldClaim {
         named.await.map(drop).map_err(|error| swap_failure(&self.app, error))
     }
 
-    /// Ends the renewing: what is published under the claim next ends it.
-    pub async fn settle(&mut self) {
-        self.keeper.abort();
-        // It ends by the abort, or had ended by itself.
-        let _ = (&mut self.keeper).await;
-    }
-
     /// Gives the claim up because of `failure`, so that nobody waits for its end.
-    pub async fn give_up(mut self, failure: Failure) -> Failure {
-        self.settle().await;
+    pub async fn give_up(self, failure: Failure) -> Failure {
         let given = swap(&*self.store, &self.app, |state| {
             // Nothing is written where the claim is gone already.
             match state.claim.as_ref().is_some_and(|claim| claim.id == self.id) {
@@ -117,18 +95,12 @@ impl HeldClaim {
     }
 }
 
-impl Drop for HeldClaim {
-    fn drop(&mut self) {
-        self.keeper.abort();
-    }
-}
-
 fn lost_to(claim: Option<Claim>) -> SwapError<NoStep> {
-    SwapError::Refused(NoStep::Refused(Refused::ClaimLost(claim)))
+    SwapError::Refused(NoStep::Refused(Refused::ClaimLost(claim.map(Box::new))))
 }
 
 /// Renews the claim `id`, and ends with the reason when it is no longer there.
-async fn keep(store: Arc<dyn Store>, app: String, id: Id) -> SwapError<NoStep> {
+async fn keep(store: &dyn Store, app: &str, id: &Id) -> SwapError<NoStep> {
     // Without a watch the loss is seen at the next renewal.
     let mut watch = store.watch(layout::STATE).ok();
     let mut renew_at = Instant::now() + RENEW_EVERY;
@@ -136,8 +108,8 @@ async fn keep(store: Arc<dyn Store>, app: String, id: Id) -> SwapError<NoStep> {
     loop {
         tokio::select! {
             () = sleep_until(renew_at) => {
-                let renewed = swap(&*store, &app, |state| {
-                    Ok(state.renewed(&id, None, Timestamp::now())?)
+                let renewed = swap(store, app, |state| {
+                    Ok(state.renewed(id, None, Timestamp::now())?)
                 });
                 let now = Instant::now();
                 match renewed.await {
@@ -148,7 +120,7 @@ async fn keep(store: Arc<dyn Store>, app: String, id: Id) -> SwapError<NoStep> {
                 }
             }
             state = next_state(&mut watch) => {
-                if state.claim.as_ref().is_none_or(|claim| claim.id != id) {
+                if state.claim.as_ref().is_none_or(|claim| claim.id != *id) {
                     return lost_to(state.claim);
                 }
             }

@@ -22,7 +22,7 @@ mod wait;
 use std::sync::Arc;
 use std::time::Instant;
 
-use deploy::publish::{Damage, Swapped, swap};
+use deploy::publish::{Damage, SwapError, Swapped, swap};
 use deploy::release::{Draft, Release};
 use deploy::state::{Refused, State};
 use deploy::store::Store;
@@ -98,7 +98,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Claims the app, and keeps the claim alive from then on.
-    pub async fn claim(&mut self) -> CommandResult<HeldClaim> {
+    pub async fn claim(&self) -> CommandResult<HeldClaim> {
         let phase = self.output.phase("claim");
         let if_current = self.args.if_current;
         let (store, name, by) = (self.store.clone(), &self.app.name, self.app.actor());
@@ -112,7 +112,7 @@ impl<'a> Publisher<'a> {
             })
             .await
         });
-        let (held, damage) = taken.await?;
+        let (held, damage) = taken.await?.ok_or_else(|| self.moved())?;
         phase.done(format_args!("{} by {by}", self.app.name));
         self.told_of(damage);
         Ok(held)
@@ -122,10 +122,19 @@ impl<'a> Publisher<'a> {
     ///
     /// `step` may change the state too, and is asked again when somebody else wrote in between.
     pub async fn publish(
-        &mut self,
+        &self,
         under: Option<&HeldClaim>,
         step: impl Fn(State) -> Result<(State, Draft), NoStep>,
     ) -> CommandResult<Published> {
+        self.publish_unless_moved(under, step).await?.ok_or_else(|| self.moved())
+    }
+
+    /// [`Self::publish`]; none where `step` finds that its base has changed ([`NoStep::Moved`]).
+    pub async fn publish_unless_moved(
+        &self,
+        under: Option<&HeldClaim>,
+        step: impl Fn(State) -> Result<(State, Draft), NoStep>,
+    ) -> CommandResult<Option<Published>> {
         let phase = self.output.phase("publish");
         let (store, name) = (self.store.clone(), &self.app.name);
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
@@ -138,7 +147,7 @@ impl<'a> Publisher<'a> {
             })
             .await
         });
-        let Swapped { state, damage, .. } = published.await?;
+        let Some(Swapped { state, damage, .. }) = published.await? else { return Ok(None) };
         let release = state.release.expect("a published state has a release");
         phase.done(format_args!("v{}", release.number));
         self.told_of(damage);
@@ -147,11 +156,11 @@ impl<'a> Publisher<'a> {
             published: release.published,
             artifact: release.artifact.digest,
         });
-        Ok(Published { release, previous })
+        Ok(Some(Published { release, previous }))
     }
 
     /// Follows a release to its end, and tells of it; `undo` is the command that goes back.
-    pub async fn follow(mut self, published: &Published) -> CommandResult {
+    pub async fn follow(self, published: &Published) -> CommandResult {
         let followed = follow::Followed {
             app: &self.app.name,
             release: &published.release,
@@ -164,7 +173,7 @@ impl<'a> Publisher<'a> {
         }
         let timeout = self.args.follow.wait_timeout.map_or(follow::WAIT_TIMEOUT, |span| span.0);
         let fleet = follow::Fleet { store: &*self.store, provider: &*self.fleet };
-        follow::follow(self.output, &followed, &fleet, timeout, &mut self.interrupt).await
+        follow::follow(self.output, &followed, &fleet, timeout, &self.interrupt).await
     }
 
     /// Starts what does not run, so that the fleet is as the app's settings have it.
@@ -204,6 +213,10 @@ impl<'a> Publisher<'a> {
         exit
     }
 
+    fn moved(&self) -> Failure {
+        swap_failure(&self.app.name, SwapError::Refused(NoStep::Moved))
+    }
+
     fn told_of(&self, damage: Option<Damage>) {
         if let Some(damage) = damage {
             let healed = "; the bucket is whole again";
@@ -232,9 +245,4 @@ pub fn damage_text(damage: Damage) -> String {
         }
         None => format!("generation {live} of {object} is damaged, and no older one is whole"),
     }
-}
-
-/// Interrupted while nothing was published yet.
-pub fn interrupted() -> Failure {
-    Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted; nothing was published"))
 }

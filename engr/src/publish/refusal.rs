@@ -59,8 +59,9 @@ pub fn no_release(app: &str) -> Failure {
 pub fn refused_failure(app: &str, refused: Refused) -> Failure {
     match refused {
         Refused::Claimed(claim) => claimed(app, &claim, Timestamp::now()),
-        refused @ Refused::ClaimLost(_) => Failure::new(Exit::Lost, refused)
-            .hint("nothing was published; run the command again"),
+        refused @ Refused::ClaimLost(_) => {
+            Failure::new(Exit::Lost, refused).hint("nothing was published; run the command again")
+        }
         refused @ Refused::NotCurrent { .. } => Failure::new(Exit::Lost, refused)
             .hint(format_args!("look at `engr {app} releases`, then run it again")),
     }

@@ -31,18 +31,20 @@ pub async fn reconfigure(app: &AppContext, keys: Vec<String>, args: &PublishArgs
     let publisher = Publisher::open(app, args, &output)?;
     let settings = app.config.settings();
     let Some(release) = publisher.state().await?.release else {
-        output.line(format_args!("{} has no release yet: the first deploy takes it along", app.name));
+        output
+            .line(format_args!("{} has no release yet: the first deploy takes it along", app.name));
         return Ok(publisher.end(Exit::Done, Outcome::Staged, None));
     };
     if release.settings == settings {
-        output.line(format_args!("nothing of it reaches v{}: no release is needed", release.number));
+        output
+            .line(format_args!("nothing of it reaches v{}: no release is needed", release.number));
         return Ok(publisher.end(Exit::Done, Outcome::Unchanged, Some(release.number)));
     }
     publisher.bring_up().await?;
     again(publisher, Kind::Config(keys), Some(settings)).await
 }
 
-async fn again(mut publisher: Publisher<'_>, kind: Kind, settings: Option<Settings>) -> CommandResult {
+async fn again(publisher: Publisher<'_>, kind: Kind, settings: Option<Settings>) -> CommandResult {
     let (by, message) = (publisher.app.actor(), publisher.args.message.clone());
     let step = |state: deploy::state::State| {
         let release = state.release.as_ref().ok_or(NoStep::NoRelease)?;

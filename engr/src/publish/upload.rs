@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use deploy::Digest;
 use deploy::environment::Environment;
 use deploy::layout;
 use deploy::publish::put_once;
 use deploy::release::Artifact;
 use deploy::store::{ErrorKind, Store, with_tries};
-use deploy::Digest;
 
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 use crate::output::{Output, bytes};
@@ -59,7 +59,8 @@ pub async fn read_environment(
         }
         Err(error) => return Err(error.into()),
     };
-    Environment::from_object(&object.data, digest).or_fail(Exit::Internal, format_args!("cannot use {name}"))
+    Environment::from_object(&object.data, digest)
+        .or_fail(Exit::Internal, format_args!("cannot use {name}"))
 }
 
 /// Makes sure that the bucket still has these objects, whole, before a release names them again.
@@ -80,7 +81,9 @@ pub async fn ensure_whole(store: &dyn Store, objects: &[String]) -> CommandResul
 fn unusable(name: &str, why: &str) -> Failure {
     let failure = Failure::new(Exit::Internal, anyhow::anyhow!("{name} {why}"));
     match name.starts_with("artifacts/") {
-        true => failure.hint("check its source out and deploy: the same source is the same artifact"),
+        true => {
+            failure.hint("check its source out and deploy: the same source is the same artifact")
+        }
         false => failure.hint("go back to a release with another environment, or set it anew"),
     }
 }

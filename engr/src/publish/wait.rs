@@ -10,36 +10,34 @@ use deploy::state::{Refused, State};
 use deploy::store::Store;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::Publisher;
 use super::refusal::{NoStep, holder, swap_failure};
-use super::{Publisher, interrupted};
 use crate::failure::{CommandResult, Exit, Failure};
+use crate::interrupt::interrupted;
 use crate::output::events::Event;
 use crate::output::when;
-
-/// How often a step is worked out anew because its base had changed.
-const MOVES_MAX: u32 = 20;
 
 /// How long after a claim's end its holder's clock is given the benefit of the doubt, and how soon
 /// a failed watch is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Publisher<'_> {
-    /// Makes `attempt` until no other's claim is in its way: once without `--wait-lock`.
-    pub(super) async fn when_free<T>(
-        &mut self,
+    /// Makes `attempt` until no other's claim is in its way: once without `--wait-lock`. None: what
+    /// it was worked out from is no longer so ([`NoStep::Moved`]).
+    pub async fn when_free<T>(
+        &self,
         mut attempt: impl AsyncFnMut() -> Result<T, SwapError<NoStep>>,
-    ) -> CommandResult<T> {
+    ) -> CommandResult<Option<T>> {
         let limit = self.args.wait_lock.map(|limit| limit.0);
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let mut moves = 0;
         let mut told = None;
         loop {
             let error = match attempt().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok(Some(value)),
                 Err(error) => error,
             };
             match (error, deadline) {
-                (SwapError::Refused(NoStep::Moved), _) if moves < MOVES_MAX => moves += 1,
+                (SwapError::Refused(NoStep::Moved), _) => return Ok(None),
                 (SwapError::Refused(NoStep::Refused(Refused::Claimed(claim))), Some(deadline)) => {
                     if told.as_ref() != Some(&claim.id) {
                         self.tell_of_wait(&claim);
@@ -62,7 +60,7 @@ impl Publisher<'_> {
         });
     }
 
-    async fn wait_for_end(&mut self, claim: &Claim, deadline: Instant) -> CommandResult<()> {
+    async fn wait_for_end(&self, claim: &Claim, deadline: Instant) -> CommandResult<()> {
         tokio::select! {
             ended = timeout_at(deadline, ended(&*self.store, claim)) => match ended {
                 Ok(()) => Ok(()),

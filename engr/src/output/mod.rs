@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+pub mod ask;
 mod style;
 mod table;
 

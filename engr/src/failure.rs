@@ -104,8 +104,9 @@ impl From<deploy::store::StoreError> for Failure {
             ErrorKind::Corrupt => {
                 (Exit::Internal, Some("deploy again: what is damaged is replaced"))
             }
-            ErrorKind::Invalid => (Exit::Usage, None),
-            ErrorKind::NotFound | ErrorKind::Unavailable => (Exit::Internal, None),
+            ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Invalid => {
+                (Exit::Internal, None)
+            }
         };
         let failure = Self::new(exit, error);
         hint.into_iter().fold(failure, Self::hint)

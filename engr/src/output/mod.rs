@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use events::{Event, Outcome, ResultEvent};
 
+pub mod ask;
 pub mod events;
 mod live;
 mod style;

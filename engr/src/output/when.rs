@@ -57,8 +57,8 @@ fn parse_in(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    if let Ok(age) = text.parse::<deploy::Span>() {
-        return now.checked_sub(age.0).ok();
+    if let Some(age) = age_of(text) {
+        return now.checked_sub(age).ok();
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
@@ -74,6 +74,15 @@ fn parse_in(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let today = now.to_zoned(zone.clone()).date();
     let at = local(today.to_datetime(time))?;
     if at <= now { Some(at) } else { local(today.yesterday().ok()?.to_datetime(time)) }
+}
+
+/// `2h`, `1h 30m`, `3d`: a day is 24 hours.
+fn age_of(text: &str) -> Option<Duration> {
+    const DAY: u32 = 24 * 60 * 60;
+    match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
+        Some(days) => Duration::from_secs(DAY.into()).checked_mul(days),
+        None => text.parse::<deploy::Span>().ok().map(|span| span.0),
+    }
 }
 
 /// RFC 3339 to the millisecond, as JSON has it.

@@ -62,7 +62,7 @@ impl Compiler {
     /// Runs it to its end, and gives what it wrote to a piped standard output.
     pub async fn output(&self, mut command: Command) -> CommandResult<(ExitStatus, Vec<u8>)> {
         // Heard from before the start on: no signal falls between.
-        let mut interrupt = Interrupt::new()?;
+        let interrupt = Interrupt::new()?;
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| not_started(&program, error))?;
         let mut group = Group { child };

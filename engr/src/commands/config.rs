@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::ConfigSetArgs;
+use crate::cli::{ConfigSetArgs, PublishArgs};
 use crate::config::keys::{self, KEYS, Kind};
 use crate::config::{self, AppConfig, EngrFile, schema};
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
 use crate::output::{Style, Table, print};
+use crate::publish;
 
 /// Prints the JSON Schema of `engr.json`.
 pub fn schema() -> CommandResult {
@@ -106,12 +107,16 @@ async fn change(
     reach(&AppContext { name: app.name, file, config }, &app.config, key, stage).await
 }
 
-/// Brings a change of the settings to the instances.
-async fn reach(app: &AppContext, before: &AppConfig, key: String, _stage: bool) -> CommandResult {
+/// Brings a change of the settings to the instances: as a release, where they reach them.
+async fn reach(app: &AppContext, before: &AppConfig, key: String, stage: bool) -> CommandResult {
     let name = &app.name;
+    let reaches = app.config.settings() != before.settings();
+    if reaches && !stage && app.config.is_local() {
+        return publish::reconfigure(app, vec![key], &PublishArgs::default()).await;
+    }
     if key == "instance-count" {
         print(format_args!("`engr {name} sync` brings the fleet to it\n"));
-    } else if app.config.settings() != before.settings() || !is_kept_only(&key) {
+    } else if reaches || !is_kept_only(&key) {
         print(format_args!("the next deploy takes it along: `engr {name} deploy`\n"));
     }
     Ok(Exit::Done)

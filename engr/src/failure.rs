@@ -106,7 +106,7 @@ impl From<deploy::store::StoreError> for Failure {
             }
             ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Invalid => {
                 (Exit::Internal, None)
-            },
+            }
         };
         let failure = Self::new(exit, error);
         hint.into_iter().fold(failure, Self::hint)

@@ -12,11 +12,14 @@ use crate::failure::CommandResult;
 
 mod local;
 
-pub use local::LocalFleetProvider;
+pub use local::{LocalFleetProvider, instance_folders, local_dir};
+
+/// Hears of each change when it is done.
+pub type Told<'a> = &'a (dyn Fn(&Change) + Send + Sync);
 
 /// Makes, lists and removes an app's instances.
-#[async_trait]
-pub trait Provider: Send + Sync {
+#[async_trait(?Send)]
+pub trait Provider {
     /// The instances that should report, by name, whether their agents run or not.
     async fn instances(&self) -> CommandResult<Vec<Instance>>;
 
@@ -28,10 +31,10 @@ pub trait Provider: Send + Sync {
 
     /// Brings the fleet to the app's settings: makes and removes instances, starts what does not
     /// run. `told` hears of each change when it is done.
-    async fn apply(&self, told: &(dyn Fn(&Change) + Send + Sync)) -> CommandResult<()>;
+    async fn apply(&self, told: Told<'_>) -> CommandResult<()>;
 
     /// Stops and removes all instances, and whatever stands before them. The bucket stays.
-    async fn destroy(&self, told: &(dyn Fn(&Change) + Send + Sync)) -> CommandResult<()>;
+    async fn destroy(&self, told: Told<'_>) -> CommandResult<()>;
 }
 
 /// An instance as its provider knows it.
@@ -66,6 +69,14 @@ pub fn store_of(app: &str, config: &AppConfig) -> CommandResult<Arc<dyn Store>> 
         return Err(only_local(config.project.as_deref()));
     }
     local::store_of(app)
+}
+
+/// Removes an app's bucket, with all its releases. Its instances must be gone.
+pub fn remove_bucket(app: &str, config: &AppConfig) -> CommandResult<()> {
+    if !config.is_local() {
+        return Err(only_local(config.project.as_deref()));
+    }
+    local::remove_bucket(app)
 }
 
 /// The provider of an app's instances.

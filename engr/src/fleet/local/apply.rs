@@ -19,7 +19,7 @@ use super::plan::{self, Wanted};
 use super::ports::{self, Picker};
 use super::{files, home, orphans};
 use crate::failure::{CommandResult, Exit, OrFail};
-use crate::fleet::Change;
+use crate::fleet::{Change, Told};
 
 /// How long an agent or the balancer may take until it is up.
 const UP_WITHIN: Duration = Duration::from_secs(15);
@@ -31,8 +31,6 @@ const SERVES_WITHIN: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(75);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-type Told<'a> = &'a (dyn Fn(&Change) + Send + Sync);
 
 /// Brings the fleet in `dir` from `found` to `wanted`.
 pub(super) async fn apply(
@@ -53,11 +51,14 @@ pub(super) async fn apply(
         }
     }
     fleet.tell_balancer().await?;
-    changes.iter().filter(|change| matches!(change, Change::Balancer(_))).for_each(told);
     for change in &changes {
-        if let Change::Remove(name) = change {
-            remove(dir, name).await?;
-            told(change);
+        match change {
+            Change::Balancer(_) => told(change),
+            Change::Remove(name) => {
+                remove(dir, name).await?;
+                told(change);
+            }
+            Change::Create(_) | Change::Start(_) | Change::Reconfigure(_) => {}
         }
     }
     Ok(())
@@ -100,7 +101,8 @@ impl Making<'_> {
     /// Starts a running agent anew, with other settings. Returns when its app serves again if it
     /// did before: the next instance's turn comes then.
     async fn start_anew(&mut self, name: &str) -> CommandResult<()> {
-        let before = self.found.instance(name).and_then(|instance| instance.config.as_ref()?.health);
+        let before =
+            self.found.instance(name).and_then(|instance| instance.config.as_ref()?.health);
         let served = match before {
             Some(health) => ask_health(health).await == Some(200),
             None => false,

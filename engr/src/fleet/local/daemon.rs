@@ -55,7 +55,9 @@ impl Process {
 
     /// Sends it `SIGTERM`, and `SIGKILL` when it has not ended within `limit`; returns when it has.
     pub(super) async fn stop(self, limit: Duration) -> io::Result<()> {
-        let ended = AsyncFd::with_interest(&self.pidfd, Interest::READABLE)?;
+        let pidfd = self.pidfd.try_clone()?;
+        // SAFETY: the descriptor is owned by what it is registered with, and closed after it.
+        let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
         for (signal, limit) in [(Signal::TERM, limit), (Signal::KILL, KILL_MAX)] {
             match pidfd_send_signal(&self.pidfd, signal) {
                 Err(Errno::SRCH) => return Ok(()),

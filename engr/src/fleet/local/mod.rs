@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use deploy::local_fleet::LocalDir;
 use deploy::store::{Directory, Store};
 
-use super::{Change, Instance, Provider};
+use super::{Change, Instance, Provider, Told};
 use crate::config::AppConfig;
 use crate::failure::{CommandResult, Exit, OrFail};
 
@@ -54,7 +54,7 @@ impl LocalFleetProvider {
     /// too. Until a release with other ports is published, the ones that it serves stay open.
     async fn wanted(&self, found: &Found) -> CommandResult<Wanted> {
         let store = store_in(&self.dir)?;
-        let loaded = deploy::publish::load(&*store, &self.app).await;
+        let loaded = deploy::publish::load(store.as_ref(), &self.app).await;
         let state = loaded.or_fail(Exit::Internal, "cannot read the app's state")?.state;
         let mut ports = self.ports.clone();
         for port in state.release.into_iter().flat_map(|release| release.settings.ports) {
@@ -90,7 +90,7 @@ pub fn remove_bucket(app: &str) -> CommandResult<()> {
     Ok(())
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Provider for LocalFleetProvider {
     async fn instances(&self) -> CommandResult<Vec<Instance>> {
         let found = Found::read(&self.dir)?;
@@ -116,14 +116,14 @@ impl Provider for LocalFleetProvider {
         Ok(plan::changes(&self.wanted(&found).await?, &found))
     }
 
-    async fn apply(&self, told: &(dyn Fn(&Change) + Send + Sync)) -> CommandResult<()> {
+    async fn apply(&self, told: Told<'_>) -> CommandResult<()> {
         let _lock = home::lock(&self.dir).await?;
         let found = Found::read(&self.dir)?;
         let wanted = self.wanted(&found).await?;
         apply::apply(&self.dir, &wanted, found, told).await
     }
 
-    async fn destroy(&self, told: &(dyn Fn(&Change) + Send + Sync)) -> CommandResult<()> {
+    async fn destroy(&self, told: Told<'_>) -> CommandResult<()> {
         if !self.dir.0.exists() {
             return Ok(());
         }

@@ -51,11 +51,11 @@ impl Wanted {
         configs: impl IntoIterator<Item = &'a AgentConfig>,
     ) -> LocalFleet {
         let instance = |config: &AgentConfig| {
-            let addresses = self.ports().map(|port| config.listen.address(port)).collect();
+            let addresses = self.ports().map(|port| config.listen.address(port));
             Some(LocalInstance {
                 name: config.instance.clone(),
                 health: config.health?,
-                addresses: Option::<Vec<SocketAddr>>::from(addresses)?,
+                addresses: addresses.collect::<Option<_>>()?,
             })
         };
         LocalFleet {
@@ -82,7 +82,11 @@ pub(super) fn changes(wanted: &Wanted, found: &Found) -> Vec<Change> {
     changes.extend(balancer_change(wanted, found, !changes.is_empty()));
     let surplus = |instance: &&FoundInstance| !wanted.names().any(|name| name == instance.name);
     changes.extend(
-        found.instances.iter().filter(surplus).map(|instance| Change::Remove(instance.name.clone())),
+        found
+            .instances
+            .iter()
+            .filter(surplus)
+            .map(|instance| Change::Remove(instance.name.clone())),
     );
     changes
 }
@@ -233,10 +237,7 @@ mod tests {
         found.balancer_pid = None;
         assert_eq!(
             changes(&wanted, &found),
-            [
-                Change::Start("hello-2".into()),
-                Change::Balancer("start at 127.0.0.1:8080".into())
-            ]
+            [Change::Start("hello-2".into()), Change::Balancer("start at 127.0.0.1:8080".into())]
         );
         // A crash in the middle of making it: the folder is there, and nothing in it.
         found.instances[1].config = None;
@@ -271,10 +272,7 @@ mod tests {
         let wanted = wanted(2, &[8080]);
         let mut found = made(&wanted);
         found.fleet.instances.pop();
-        assert_eq!(
-            changes(&wanted, &found),
-            [Change::Balancer("tell it of the instances".into())]
-        );
+        assert_eq!(changes(&wanted, &found), [Change::Balancer("tell it of the instances".into())]);
     }
 
     #[test]

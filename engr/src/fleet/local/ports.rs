@@ -222,7 +222,10 @@ mod tests {
         let wanted = [BalancedPort { port, listen: local(port) }];
         let failure = check_free(&wanted).unwrap_err();
         let said = failure.error.to_string();
-        assert!(said.starts_with(&format!("port {port} on 127.0.0.1 is taken by process")), "{said}");
+        assert!(
+            said.starts_with(&format!("port {port} on 127.0.0.1 is taken by process")),
+            "{said}"
+        );
         drop(listener);
         assert!(holder(port).is_none());
         check_free(&wanted).unwrap();

@@ -208,6 +208,12 @@ pub struct CreateArgs {
     /// The Go import path or folder, or the Cargo package [default: found here]
     #[arg(long)]
     pub package: Option<String>,
+    /// For anything but Go and Rust: the command that builds the app
+    #[arg(long, value_name = "COMMAND", requires = "output", conflicts_with = "package")]
+    pub build: Option<String>,
+    /// The executable that `--build` makes
+    #[arg(long, value_name = "PATH", requires = "build")]
+    pub output: Option<String>,
     /// The port that the app serves
     #[arg(long, conflicts_with = "worker")]
     pub port: Option<u16>,

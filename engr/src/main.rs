@@ -3,6 +3,8 @@
 //! ```text
 //! main ── cli ──▶ commands::* ──▶ config   engr.json
 //!                     │     ├───▶ build    source to archive
+//!                     │     ├───▶ publish  the claim, the uploads, the release
+//!                     │     ├───▶ follow   the release's way through the fleet
 //!                     │     ├───▶ fleet    the instances: made, listed, removed
 //!                     │     └───▶ deploy   the bucket (a crate of its own)
 //!                     └─────────▶ output   what a person, a pipe or a program reads
@@ -15,8 +17,10 @@ mod config;
 mod context;
 mod failure;
 mod fleet;
+mod follow;
 mod interrupt;
 mod output;
+mod publish;
 
 use std::process::ExitCode;
 

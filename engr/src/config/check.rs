@@ -30,6 +30,22 @@ pub fn app(json: &Value) -> Result<AppConfig, Failure> {
     Ok(config)
 }
 
+/// The dotted key that `name` stands for, in canonical form.
+pub fn key(name: &str) -> Result<(String, &'static Kind), Failure> {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(a, b)| (a, Some(b)));
+    let known = keys::find(KEYS, first).map_err(|nearest| unknown_key("", first, nearest))?;
+    let prefix = format!("{}.", known.name);
+    match (rest, &known.kind) {
+        (None, kind) => Ok((known.name.to_owned(), kind)),
+        (Some(rest), Kind::Group(inner)) => {
+            let found = keys::find(inner, rest);
+            let found = found.map_err(|nearest| unknown_key(&prefix, rest, nearest))?;
+            Ok((format!("{prefix}{}", found.name), &found.kind))
+        }
+        (Some(rest), _) => Err(unknown_key(&prefix, rest, None)),
+    }
+}
+
 /// The object with canonical keys, once each, all known and of the right types. `null` and the
 /// empty text stand for an unset key: the original tool writes them.
 fn known(

@@ -107,7 +107,7 @@ impl EngrFile {
         key.split('.').try_fold(None, |at: Option<&Value>, part| {
             let object = at.map_or(Some(object), Value::as_object)?;
             let found = object.iter().find(|(name, _)| keys::canonical(name) == part)?;
-            Some(Some(found.1).filter(|value| !value.is_null()))
+            Some(Some(found.1).filter(|value| !value.is_null() && value.as_str() != Some("")))
         })?
     }
 

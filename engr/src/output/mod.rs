@@ -7,10 +7,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use events::{Event, Outcome, ResultEvent};
 
+pub mod ask;
+pub mod events;
+mod live;
 mod style;
 mod table;
+pub mod when;
 
+pub use live::Live;
 pub use style::Style;
 pub use table::Table;
 
@@ -66,6 +72,13 @@ impl Output {
         }
     }
 
+    /// Says that something is amiss and that the command goes on.
+    pub fn warn(&self, message: impl Display) {
+        self.transient("");
+        self.line(format_args!("{} {message}", Style::Yellow.paint(format!("{:<9}", "warning"))));
+        self.event(&Event::Warning { message: message.to_string() });
+    }
+
     /// A line that the next one is drawn over; nothing off a terminal.
     pub fn transient(&self, text: impl Display) {
         if self.form == Form::Terminal {
@@ -111,16 +124,18 @@ impl Phase<'_> {
 
     /// Ends it, saying what came of it.
     pub fn done(self, what: impl Display) {
-        let seconds = self.elapsed().as_secs_f64();
+        let took = self.elapsed();
         self.output.transient("");
         self.output.line(format_args!(
-            "{} {what} {}",
+            "{} {what}  {}",
             Style::Bold.paint(format!("{:<9}", self.name)),
-            Style::Dim.paint(format!("{seconds:.1} s"))
+            Style::Dim.paint(when::length(took))
         ));
-        self.output.event(&serde_json::json!({
-            "type": "phase", "phase": self.name, "detail": what.to_string(), "seconds": round(seconds),
-        }));
+        self.output.event(&Event::Phase {
+            phase: self.name,
+            detail: what.to_string(),
+            seconds: round(took.as_secs_f64()),
+        });
     }
 }
 
@@ -155,17 +170,25 @@ pub fn print_failure(failure: &Failure, json: bool) {
     let causes: Vec<String> = failure.error.chain().map(ToString::to_string).collect();
     let message = causes.join(": ");
     if json {
-        let result = serde_json::json!({
-            "type": "result", "outcome": "failed", "exit_code": failure.exit as u8,
-            "error": message, "hints": failure.hints,
-        });
-        print(format_args!("{result}\n"));
+        let result = ResultEvent {
+            outcome: Outcome::of_failure(failure.exit),
+            exit_code: failure.exit as u8,
+            error: Some(message),
+            hints: failure.hints.clone(),
+            ..ResultEvent::default()
+        };
+        Output { form: Form::Json }.event(&Event::Result(&result));
         return;
     }
+    print_problem(&message, &failure.hints);
+}
+
+/// A failure for people, on standard error: what happened, and what to do about it.
+pub fn print_problem(message: &str, hints: &[String]) {
     let mut stderr = io::stderr().lock();
     // Where standard error is gone there is nobody left to tell.
     let _ = writeln!(stderr, "{} {message}", Style::Red.paint_err("engr:"));
-    for hint in &failure.hints {
+    for hint in hints {
         let _ = writeln!(stderr, "  {} {hint}", Style::Bold.paint_err("→"));
     }
 }

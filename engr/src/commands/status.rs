@@ -1,8 +1,0 @@
-//! x
-use crate::failure::{CommandResult, Failure};
-pub async fn run(
-    _app: &crate::context::AppContext,
-    _args: crate::cli::StatusArgs,
-) -> CommandResult {
-    Err(Failure::usage("not here yet"))
-}

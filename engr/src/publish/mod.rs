@@ -113,7 +113,7 @@ impl<'a> Publisher<'a> {
             .await
         });
         let (held, damage) = taken.await?.ok_or_else(|| self.moved())?;
-        phase.done(format_args!("{} by {by}", self.app.name));
+        phase.done(format_args!("held by {by}"));
         self.told_of(damage);
         Ok(held)
     }
@@ -232,7 +232,7 @@ pub fn change_text(change: &Change) -> String {
         Change::Start(name) => format!("{name} started"),
         Change::Reconfigure(name) => format!("{name} reconfigured"),
         Change::Remove(name) => format!("{name} removed"),
-        Change::Balancer(what) => what.clone(),
+        Change::Balancer(what) => format!("balancer: {what}"),
     }
 }
 

@@ -176,7 +176,10 @@ pub struct VersionView {
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code, self.signal) {
-            (_, Some(signal)) => write!(f, "ended by signal {signal}"),
+            (_, Some(number)) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(f, "was ended by {signal} (signal {number})"),
+                Err(_) => write!(f, "was ended by signal {number}"),
+            },
             (Some(code), None) => write!(f, "exited with code {code}"),
             (None, None) => f.write_str("ended"),
         }

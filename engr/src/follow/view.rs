@@ -41,7 +41,9 @@ impl InstanceView {
     /// When it switched, if it serves the release.
     pub fn switched(&self) -> Option<Timestamp> {
         match &self.standing {
-            Standing::Done { switched, .. } | Standing::Settling { switched } => Some(*switched),
+            Standing::Done { switched, .. } | Standing::Settling { switched, .. } => {
+                Some(*switched)
+            }
             _ => None,
         }
     }
@@ -57,7 +59,7 @@ impl InstanceView {
             seconds: took.map(|took| round(took.as_secs_f64())),
             switched,
             note: match &self.standing {
-                Standing::Done { note, .. } => note.clone(),
+                Standing::Done { note, .. } | Standing::Settling { note, .. } => note.clone(),
                 _ => None,
             },
             failure: match &self.standing {
@@ -126,35 +128,17 @@ impl<'a> Tracker<'a> {
             }
         };
         let note = match &view.standing {
-            Standing::Done { note: Some(note), .. } => format!("; {note}"),
+            Standing::Done { note: Some(note), .. }
+            | Standing::Settling { note: Some(note), .. } => format!("; {note}"),
             _ => String::new(),
         };
         Some(format!("{:<9} {}  {what}{note}", "", view.name))
     }
 }
 
-/// `failed before it was ready (exit code 3): …`.
+/// `failed: exited with code 3 before it was ready`.
 pub fn failed(failure: &Failure) -> String {
-    let stage = match failure.stage {
-        Stage::Fetch => "while it was fetched",
-        Stage::Start => "when it was started",
-        Stage::Ready => "before it was ready",
-        Stage::Settle => "soon after it was ready",
-        Stage::Serve => "while it served",
-    };
-    let end = match (failure.exit_code, failure.signal) {
-        (Some(code), _) => format!(" (exit code {code})"),
-        (None, Some(signal)) => format!(" ({})", signal_text(signal)),
-        (None, None) => String::new(),
-    };
-    format!("failed {stage}{end}: {}", failure.message)
-}
-
-fn signal_text(number: i32) -> String {
-    match nix::sys::signal::Signal::try_from(number) {
-        Ok(signal) => format!("signal {number}, {signal}"),
-        Err(_) => format!("signal {number}"),
-    }
+    format!("failed: {}", failure.message)
 }
 
 #[cfg(test)]
@@ -217,7 +201,7 @@ pub(super) mod tests {
             assert_eq!(lines(&mut tracker, view("hello-1", standing)), []);
         }
         assert_eq!(
-            lines(&mut tracker, view("hello-1", Standing::Settling { switched })),
+            lines(&mut tracker, view("hello-1", Standing::Settling { switched, note: None })),
             [Some("hello-1  switched to v7 after 0.210 s".into())]
         );
         let done = view("hello-1", Standing::Done { switched, note: None });
@@ -242,7 +226,7 @@ pub(super) mod tests {
         let release = release(7);
         let mut tracker = Tracker::new("hello", &release);
         let switched = at("2026-11-22T10:00:00.210Z");
-        let mut dead = view("hello-1", Standing::Settling { switched });
+        let mut dead = view("hello-1", Standing::Settling { switched, note: None });
         dead.down = true;
         assert_eq!(
             lines(&mut tracker, dead.clone()),
@@ -253,15 +237,5 @@ pub(super) mod tests {
             lines(&mut tracker, dead),
             [Some("hello-1  switched to v7 after 0.210 s".into())]
         );
-    }
-
-    #[test]
-    fn a_failure_says_how_far_it_came_and_how_it_ended() {
-        assert_eq!(
-            failed(&failure(Stage::Ready)),
-            "failed before it was ready (exit code 3): it ended"
-        );
-        let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
-        assert_eq!(failed(&killed), "failed soon after it was ready (signal 9, SIGKILL): it ended");
     }
 }

@@ -1,1 +1,36 @@
-//! The daemon.
+//! `agentd`: one process on every instance, running one app.
+//!
+//! Data flows through its parts in this order:
+//!
+//! ```text
+//!   bucket ─▶ watch ─▶ fetch ─▶ switch (decides) ─▶ run (acts) ─▶ app
+//!                                  ▲                   │
+//!                                  └──── events ◀──────┘
+//!   report ◀─ memory ◀─ outcomes          logs ◀─ stdout, stderr
+//! ```
+//!
+//! - [`agent`] is the loop: it waits for the next event, hands it to the switch core, and begins
+//!   what the core decides. It has no choice of its own.
+//! - [`switch`] is that core: pure, without I/O, clock or chance.
+//! - [`sockets`] owns the listening sockets and steers new connections between versions.
+//! - [`process`] starts and signals the app's processes; [`readiness`] says when one is ready;
+//!   [`drain`] when an old one has nothing left to do.
+//! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
+//! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
+//!   [`health`] answers the load balancer.
+
+pub mod agent;
+pub mod balance;
+pub mod drain;
+pub mod fetch;
+pub mod health;
+pub mod lock;
+pub mod logs;
+pub mod memory;
+pub mod probe;
+pub mod process;
+pub mod readiness;
+pub mod report;
+pub mod run;
+pub mod sockets;
+pub mod switch;

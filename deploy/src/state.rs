@@ -168,15 +168,15 @@ impl State {
         Self { claim: None, ..self }
     }
 
-    /// `environment` waits for the next deploy.
+    /// `environment` waits for the next deploy; with none, nothing waits any longer.
     ///
     /// # Errors
     /// [`Refused::Claimed`]: a deploy under way would lose its publish to this write.
-    pub fn staged(self, environment: Digest, now: Timestamp) -> Result<Self, Refused> {
+    pub fn staged(self, environment: Option<Digest>, now: Timestamp) -> Result<Self, Refused> {
         if let Some(claim) = self.live_claim(now) {
             return Err(Refused::Claimed(Box::new(claim.clone())));
         }
-        Ok(Self { staged_environment: Some(environment), ..self })
+        Ok(Self { staged_environment: environment, ..self })
     }
 
     /// The next release is current, and the claim has ended.

@@ -1,0 +1,193 @@
+//! The listening sockets, and which version's gets new connections.
+//!
+//! The agent owns every listening socket: one per version and port, all of a port in one
+//! `SO_REUSEPORT` group. A classic BPF program on the group gives the kernel the index of the
+//! socket that a new connection goes to. So a version that nobody is to reach yet can listen
+//! already, and going from one version to the next, or back, is one `setsockopt`.
+//!
+//! The kernel numbers a group's sockets in the order in which they began to listen. When one is
+//! closed for good the last takes its number (`reuseport_detach_sock` in `net/core/sock_reuseport.c`),
+//! and so does [`Group::remove`]. A socket is closed for good only when nobody holds it any more:
+//! callers remove a version after its processes have ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::switch::VersionId;
+
+mod program;
+
+/// Connections that wait for an app to accept them; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The sockets of one port.
+#[derive(Debug)]
+pub struct Group {
+    address: SocketAddr,
+    members: Vec<Member>,
+    steered: Option<VersionId>,
+}
+
+#[derive(Debug)]
+struct Member {
+    socket: Socket,
+    /// The versions that share this socket: more than one where they run one after the other.
+    owners: Vec<VersionId>,
+}
+
+impl Group {
+    /// An empty group for this address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, members: Vec::new(), steered: None }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives `version` a listening socket of its own. The first of a group gets the connections;
+    /// later ones none, until they are steered to.
+    ///
+    /// # Errors
+    /// What the kernel says, above all that the address is in use.
+    pub fn add(&mut self, version: VersionId) -> io::Result<()> {
+        let socket = bind(self.address)?;
+        let is_first = self.members.is_empty();
+        if is_first {
+            program::attach(&socket, program::Steering { serving: 0, probe: None })?;
+        }
+        socket.listen(BACKLOG)?;
+        self.members.push(Member { socket, owners: vec![version] });
+        if is_first {
+            self.steered = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Lets `version` take over the socket of `other`, with the connections that wait in it. Gives
+    /// whether `other` has one.
+    pub fn share(&mut self, version: VersionId, other: VersionId) -> bool {
+        let found = self.members.iter_mut().find(|member| member.owners.contains(&other));
+        let Some(member) = found else { return false };
+        member.owners.push(version);
+        true
+    }
+
+    /// The newest version that has a socket here.
+    pub fn newest(&self) -> Option<VersionId> {
+        self.members.iter().flat_map(|member| member.owners.iter().copied()).max()
+    }
+
+    /// New connections go to `version` from now on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn steer(&mut self, version: VersionId) -> io::Result<()> {
+        if self.index(version).is_none() {
+            return Ok(());
+        }
+        self.steered = Some(version);
+        self.program(None)
+    }
+
+    /// Connections from this source port, the agent's own, go to `version`, whichever gets the
+    /// others. `None` ends it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lead(&mut self, source_port: Option<u16>, version: VersionId) -> io::Result<()> {
+        let probe = source_port.zip(self.index(version));
+        self.program(probe)
+    }
+
+    fn program(&self, probe: Option<(u16, u32)>) -> io::Result<()> {
+        let Some(first) = self.members.first() else { return Ok(()) };
+        let serving = self.steered.and_then(|version| self.index(version)).unwrap_or(0);
+        program::attach(&first.socket, program::Steering { serving, probe })
+    }
+
+    /// The descriptor of the version's socket.
+    pub fn socket(&self, version: VersionId) -> Option<BorrowedFd<'_>> {
+        let member = self.members.iter().find(|member| member.owners.contains(&version))?;
+        Some(member.socket.as_fd())
+    }
+
+    /// How many connections wait in the version's socket to be accepted.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn waiting(&self, version: VersionId) -> io::Result<u32> {
+        self.socket(version).map_or(Ok(0), waiting)
+    }
+
+    /// The version has no process any more, and gives its socket up.
+    ///
+    /// # Errors
+    /// What the kernel says when the others' numbers change.
+    pub fn remove(&mut self, version: VersionId) -> io::Result<()> {
+        for member in &mut self.members {
+            member.owners.retain(|owner| *owner != version);
+        }
+        let before = self.members.len();
+        while let Some(index) = self.members.iter().position(|member| member.owners.is_empty()) {
+            // As the kernel does: the last one takes the free number.
+            self.members.swap_remove(index);
+        }
+        if self.members.len() == before { Ok(()) } else { self.program(None) }
+    }
+
+    /// Whether no version has a socket here.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    fn index(&self, version: VersionId) -> Option<u32> {
+        let index = self.members.iter().position(|member| member.owners.contains(&version))?;
+        u32::try_from(index).ok()
+    }
+}
+
+/// All groups, by the app's port.
+pub type Groups = BTreeMap<u16, Group>;
+
+/// Whether another socket may be bound beside whatever listens at `address`: nobody does, or all
+/// who do have `SO_REUSEPORT` and belong to this user. Nothing listens by this, so that no
+/// connection goes astray.
+pub fn can_bind_beside(address: SocketAddr) -> bool {
+    bind(address).is_ok()
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    setsockopt(&socket, sockopt::ReusePort, &true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The length of a listening socket's accept queue: `tcpi_unacked` of `TCP_INFO`, which for a
+/// listener is `sk_ack_backlog` (`tcp_get_info` in `net/ipv4/tcp.c`).
+fn waiting(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes into `info`,
+    // which is valid for any bytes.
+    let info = unsafe {
+        let (fd, target) = (socket.as_raw_fd(), info.as_mut_ptr().cast());
+        if libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, target, &mut length) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        info.assume_init()
+    };
+    Ok(info.tcpi_unacked)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What goes into the switch core and what comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deploy::id::Id;
+use deploy::release::Release;
+use deploy::report::{Phase, Stage};
+
+/// A moment, counted from the agent's start.
+pub type Time = Duration;
+
+/// One version of the app on this instance: a release's sockets, and its processes one after the
+/// other. Numbered in the order in which they were begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId(pub u32);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code, if it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// Its last words say that its address was in use: it binds its port by itself, and somebody
+    /// else had it.
+    pub address_in_use: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The newest release that the bucket desires.
+    Desired(Arc<Release>),
+    /// All that this release needs lies on the disk, verified.
+    Fetched(Id),
+    /// It cannot be brought, for this reason; all tries are used up.
+    FetchFailed(Id, String),
+    /// How this version can follow the one that serves.
+    Prepared(VersionId, Way),
+    /// It cannot be started at all, for this reason.
+    PrepareFailed(VersionId, String),
+    /// Its process could not be started, for this reason.
+    StartFailed(VersionId, String),
+    /// It is ready.
+    Ready(VersionId),
+    /// Its queue is empty and its connections have ended.
+    Idle(VersionId),
+    /// Its process has ended.
+    Exited(VersionId, Exit),
+    /// The agent is to end, and the app with it.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// How a version can follow the one that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Both run at once.
+    Overlap,
+    /// The old one must end first. The note tells people why, where they did not ask for it.
+    StopFirst {
+        /// For people.
+        note: Option<String>,
+    },
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Bring what the release needs onto the disk: [`Event::Fetched`] or [`Event::FetchFailed`].
+    Fetch(Arc<Release>),
+    /// Find out how the version can follow: [`Event::Prepared`] or [`Event::PrepareFailed`].
+    Prepare {
+        /// Which.
+        version: VersionId,
+        /// Of which release.
+        release: Arc<Release>,
+        /// An attempt has shown that it binds its port by itself.
+        binds_itself: bool,
+    },
+    /// Start a process of the version. [`Event::Ready`] and [`Event::Exited`] follow, or
+    /// [`Event::StartFailed`].
+    Start(VersionId),
+    /// New connections go to this version from now on.
+    Steer(VersionId),
+    /// Say [`Event::Idle`] when the version has nothing left to do.
+    AwaitIdle(VersionId),
+    /// `SIGTERM` to its processes.
+    Terminate(VersionId),
+    /// `SIGKILL` to its processes.
+    Kill(VersionId),
+    /// Close its sockets and forget it; it has no process.
+    Discard(VersionId),
+    /// Remember this, and report it.
+    Record(Record),
+    /// Nothing runs any more: end.
+    End,
+}
+
+/// What is worth remembering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// New connections go to this release now.
+    Switched {
+        /// Which.
+        release: u64,
+        /// About how, for people.
+        note: Option<String>,
+    },
+    /// It serves, and the one before it is no longer needed.
+    Done {
+        /// Which.
+        release: u64,
+    },
+    /// It failed, and is not tried again.
+    Failed {
+        /// Which.
+        release: u64,
+        /// Whose last lines tell why, if a process was started.
+        version: Option<VersionId>,
+        /// How far it came.
+        stage: Stage,
+        /// What happened.
+        message: String,
+        /// How its process ended.
+        exit: Exit,
+    },
+    /// The serving release's process ended by itself, and is started again.
+    Crashed {
+        /// Which.
+        release: u64,
+        /// Whose last lines tell why.
+        version: VersionId,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// What outlives the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Retained {
+    /// The last release that served and settled here.
+    pub good: Option<Arc<Release>>,
+    /// The release that failed here, and is not tried again while there is a good one.
+    pub rejected: Option<Id>,
+}
+
+/// The core's state as others see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// What it is doing.
+    pub phase: Phase,
+    /// The newest release that it has seen.
+    pub seen: Option<u64>,
+    /// The version that gets new connections.
+    pub serving: Option<VersionView>,
+    /// Versions that finish what they have.
+    pub draining: Vec<VersionView>,
+    /// Whether the load balancer may send connections here.
+    pub healthy: bool,
+}
+
+/// One version as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionView {
+    /// Which.
+    pub id: VersionId,
+    /// Of which release.
+    pub release: u64,
+    /// How often it was started again after it had ended by itself.
+    pub restarts: u32,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.signal) {
+            (_, Some(signal)) => write!(f, "ended by signal {signal}"),
+            (Some(code), None) => write!(f, "exited with code {code}"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `config`, `config:get`, `config:set`, `config:unset` and `config-schema`: the app's settings.
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::{ConfigSetArgs, PublishArgs};
+use crate::config::keys::{self, KEYS, Kind};
+use crate::config::{self, AppConfig, EngrFile, schema};
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit, Failure};
+use crate::output::{Style, Table, print};
+use crate::publish;
+
+/// Prints the JSON Schema of `engr.json`.
+pub fn schema() -> CommandResult {
+    print(schema::text());
+    Ok(Exit::Done)
+}
+
+/// Shows all settings, those that are not set with what holds instead.
+pub fn show(app: &AppContext, json: bool) -> CommandResult {
+    let (mut set, mut defaults) = (Map::new(), Map::new());
+    let mut table = Table::new(["key", "value"]);
+    for key in all_keys() {
+        if let Some(value) = app.file.value(&app.name, &key) {
+            table.row([key.clone(), shown(value)]);
+            set.insert(key, value.clone());
+        } else if let Some(value) = default(&app.config, &key) {
+            let text = format!("{}  (default)", shown(&value));
+            table.row([key.clone(), Style::Dim.paint(text)]);
+            defaults.insert(key, value);
+        }
+    }
+    let object = json!({
+        "app": app.name, "file": app.file.path(), "set": set, "defaults": defaults,
+    });
+    match json {
+        true => print(format_args!("{object}\n")),
+        false => print(format_args!("{table}\n")),
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints one setting, and nothing else: a list one item a line.
+pub fn get(app: &AppContext, key: &str) -> CommandResult {
+    let (key, kind) = config::key(key)?;
+    let value = app.file.value(&app.name, &key).cloned().or_else(|| default(&app.config, &key));
+    match (value, kind) {
+        (Some(Value::Array(items)), _) => {
+            items.iter().for_each(|item| print(format_args!("{}\n", shown(item))));
+            Ok(Exit::Done)
+        }
+        (Some(value), _) => {
+            print(format_args!("{}\n", shown(&value)));
+            Ok(Exit::Done)
+        }
+        (None, kind) => Err(Failure::usage(format!("`{key}` is not set, and has no default"))
+            .hint(format!(
+                "set it with `engr {} config:set {key} …`: {}",
+                app.name,
+                kind.wanted()
+            ))),
+    }
+}
+
+/// Changes one setting.
+pub async fn set(app: AppContext, args: ConfigSetArgs) -> CommandResult {
+    let (key, kind) = config::key(&args.key)?;
+    let Some(value) = kind.read(&args.values) else {
+        return Err(wrong_value(&key, kind, &args.values));
+    };
+    let before = app.file.value(&app.name, &key);
+    if before == Some(&value) {
+        print(format_args!("{} of {} is {} already\n", key, app.name, shown(&value)));
+        return Ok(Exit::Done);
+    }
+    let was = before.map_or("not set".to_owned(), shown);
+    let file = app.file.with_value(&app.name, &key, &value)?;
+    let told = format!("{key} of {} is now {} (was {was})", app.name, shown(&value));
+    change(app, file, key, &told, args.stage).await
+}
+
+/// Removes one setting.
+pub async fn unset(app: AppContext, key: &str, stage: bool) -> CommandResult {
+    let (key, _) = config::key(key)?;
+    if app.file.value(&app.name, &key).is_none() {
+        print(format_args!("{key} of {} is not set\n", app.name));
+        return Ok(Exit::Done);
+    }
+    let file = app.file.without(&app.name, &key)?;
+    let default = default(&file.app(&app.name)?, &key);
+    let now = default.map_or(String::new(), |value| format!(", and {} by default", shown(&value)));
+    let told = format!("{key} of {} is no longer set{now}", app.name);
+    change(app, file, key, &told, stage).await
+}
+
+/// Writes the changed file, and brings the change to where it counts.
+async fn change(
+    app: AppContext,
+    file: EngrFile,
+    key: String,
+    told: &str,
+    stage: bool,
+) -> CommandResult {
+    let config = file.app(&app.name)?;
+    file.save()?;
+    print(format_args!("{told}\n"));
+    reach(&AppContext { name: app.name, file, config }, &app.config, key, stage).await
+}
+
+/// Brings a change of the settings to the instances: as a release, where they reach them.
+async fn reach(app: &AppContext, before: &AppConfig, key: String, stage: bool) -> CommandResult {
+    let name = &app.name;
+    let reaches = app.config.settings() != before.settings();
+    if reaches && !stage && app.config.is_local() {
+        return publish::reconfigure(app, vec![key], &PublishArgs::default()).await;
+    }
+    if key == "instance-count" {
+        print(format_args!("`engr {name} sync` brings the fleet to it\n"));
+    } else if reaches || !is_kept_only(&key) {
+        print(format_args!("the next deploy takes it along: `engr {name} deploy`\n"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether nothing uses the key yet.
+fn is_kept_only(key: &str) -> bool {
+    ["zone", "machine-type", "image", "roles", "scopes", "tags", "staged-deploy", "debug"]
+        .contains(&key)
+}
+
+fn wrong_value(key: &str, kind: &Kind, words: &[String]) -> Failure {
+    let failure = Failure::usage(format!(
+        "`{key}` must be {}, and {:?} is not",
+        kind.wanted(),
+        words.join(" ")
+    ));
+    match kind {
+        Kind::Group(keys) => {
+            let inner = keys.iter().map(|inner| format!("`{key}.{}`", inner.name));
+            failure.hint(format!("set {}", inner.collect::<Vec<_>>().join(" or ")))
+        }
+        _ => failure,
+    }
+}
+
+/// Every key that has a value of its own, dotted.
+fn all_keys() -> impl Iterator<Item = String> {
+    KEYS.iter().flat_map(|key| match &key.kind {
+        Kind::Group(inner) => {
+            inner.iter().map(|inner| format!("{}.{}", key.name, inner.name)).collect()
+        }
+        _ => vec![key.name.to_owned()],
+    })
+}
+
+/// What holds for this app where `key` is not set.
+fn default(config: &AppConfig, key: &str) -> Option<Value> {
+    let is_server = config.server != Some(false);
+    match key {
+        "arch" => Some(json!(config.arch())),
+        "port" if !is_server || !config.ports.is_empty() => None,
+        "health.timeout" if config.health.is_none() => None,
+        _ => keys::defaults().into_iter().find(|(name, _)| *name == key).map(|(_, value)| value),
+    }
+}
+
+/// A value as people read it: a text without quotes, a list with spaces between.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(" "),
+        _ => value.to_string(),
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+use crate::failure::{CommandResult, Failure};
+pub async fn run(_args: crate::cli::DemoArgs) -> CommandResult {
+    Err(Failure::usage("not here yet"))
+}

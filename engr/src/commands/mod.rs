@@ -1,0 +1,65 @@
+//! The commands, one file each.
+
+mod apps;
+mod completions;
+mod config;
+mod create;
+mod demo;
+mod deploy_app;
+mod destroy_app;
+mod env;
+mod logs;
+mod releases;
+mod restart;
+mod rollback;
+mod run;
+mod serve;
+mod status;
+mod sync;
+mod unlock;
+
+use crate::cli::{AppCommand, Cli, Global, app_help};
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit};
+
+/// Carries a command line out.
+pub async fn run(cli: Cli) -> CommandResult {
+    match cli {
+        Cli::Global(Global::Demo(args)) => demo::run(args).await,
+        Cli::Global(Global::Apps { json }) => apps::run(json),
+        Cli::Global(Global::Completions { shell }) => completions::run(shell),
+        Cli::Global(Global::ConfigSchema) => config::schema(),
+        Cli::App { app, command: None } => {
+            println!("{}", app_help(&app).ansi());
+            Ok(Exit::Done)
+        }
+        Cli::App { app, command: Some(AppCommand::Create(args)) } => create::run(&app, args),
+        Cli::App { app, command: Some(command) } => run_for(AppContext::find(&app)?, command).await,
+    }
+}
+
+async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
+    match command {
+        AppCommand::Create(args) => create::run(&app.name, args),
+        AppCommand::Config(flag) => config::show(&app, flag.json),
+        AppCommand::ConfigGet { key } => config::get(&app, &key),
+        AppCommand::ConfigSet(args) => config::set(app, args).await,
+        AppCommand::ConfigUnset { key, stage } => config::unset(app, &key, stage).await,
+        AppCommand::Deploy(args) => deploy_app::run(&app, args).await,
+        AppCommand::Status(args) => status::run(&app, args).await,
+        AppCommand::Releases(flag) => releases::run(&app, flag.json).await,
+        AppCommand::Rollback(args) => rollback::run(&app, args).await,
+        AppCommand::Restart(args) => restart::run(&app, args).await,
+        AppCommand::Unlock => unlock::run(&app).await,
+        AppCommand::Env(args) => env::show(&app, args).await,
+        AppCommand::EnvGet { key } => env::get(&app, &key).await,
+        AppCommand::EnvSet(args) => env::set(&app, args).await,
+        AppCommand::EnvUnset(args) => env::unset(&app, args).await,
+        AppCommand::Logs(args) => logs::run(&app, args).await,
+        AppCommand::Run { command } => run::run(&app, command).await,
+        AppCommand::Serve(args) => serve::run(&app, args, serve::Environment::Deployed).await,
+        AppCommand::LocalServe(args) => serve::run(&app, args, serve::Environment::Shell).await,
+        AppCommand::Sync(args) => sync::run(&app, args).await,
+        AppCommand::DestroyApp(args) => destroy_app::run(&app, args).await,
+    }
+}

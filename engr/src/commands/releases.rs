@@ -1,0 +1,160 @@
+//! `engr <app> releases`: the history.
+
+use deploy::Timestamp;
+use deploy::history::History;
+use deploy::release::{Kind, Release};
+use deploy::rollout::{Fate, fate};
+use serde::Serialize;
+
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit};
+use crate::follow::Reports;
+use crate::output::{Output, Table, when};
+
+/// Prints the releases, the newest first.
+pub async fn run(app: &AppContext, json: bool) -> CommandResult {
+    let output = Output::new(json);
+    let known = Known::read(app).await?;
+    for generation in &known.history.damaged {
+        if !json {
+            output.warn(format_args!(
+                "generation {generation} of state.json is damaged; its release may be missing here"
+            ));
+        }
+    }
+    if json {
+        let releases: Vec<_> = known.newest_first().map(|(r, fate)| known.line(r, fate)).collect();
+        output.event(&Releases { app: &app.name, releases, damaged: known.damaged() });
+    } else if known.history.releases.is_empty() {
+        output.line(format_args!("{} has no release yet: `engr {} deploy`", app.name, app.name));
+    } else {
+        output.line(table(&known, Timestamp::now()));
+    }
+    Ok(Exit::Done)
+}
+
+/// The history, and how each release fared on today's instances.
+pub(super) struct Known {
+    /// The history.
+    pub(super) history: History,
+    fates: Vec<Fate>,
+}
+
+impl Known {
+    /// Reads the history and the reports.
+    pub(super) async fn read(app: &AppContext) -> CommandResult<Self> {
+        let (store, fleet) = (app.store()?, app.fleet()?);
+        let history = History::read(&*store).await?;
+        let mut reports = Reports::default();
+        reports.refresh(&*store).await?;
+        let instances = fleet.instances().await?;
+        let reports: Vec<_> = instances.iter().filter_map(|one| reports.get(&one.name)).collect();
+        let current = history.releases.last().map_or(0, |release| release.number);
+        let fates = history.releases.iter();
+        let fates = fates.map(|r| fate(r.number, current, reports.iter().copied())).collect();
+        Ok(Self { history, fates })
+    }
+
+    /// Each release and how it fared.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = (&Release, Fate)> {
+        self.history.releases.iter().zip(self.fates.iter().copied()).rev()
+    }
+
+    /// The current one.
+    pub(super) fn current(&self) -> Option<&Release> {
+        self.history.releases.last()
+    }
+
+    fn damaged(&self) -> Vec<u64> {
+        self.history.damaged.iter().map(|generation| generation.0).collect()
+    }
+
+    fn line<'a>(&self, release: &'a Release, fate: Fate) -> ReleaseLine<'a> {
+        ReleaseLine {
+            release: release.number,
+            current: self.current().is_some_and(|current| current.id == release.id),
+            published: release.published,
+            by: &release.by,
+            kind: match &release.kind {
+                Kind::Deploy => "deploy",
+                Kind::Env(_) => "env",
+                Kind::Config(_) => "config",
+                Kind::Restart => "restart",
+                Kind::Rollback(_) => "rollback",
+            },
+            what: release.kind.to_string(),
+            commit: release.source.as_ref().map(|source| source.commit.as_str()),
+            dirty: release.source.as_ref().map(|source| source.dirty),
+            message: release.message.as_deref(),
+            artifact: release.artifact.digest,
+            outcome: match fate {
+                Fate::Underway => "underway",
+                Fate::Unknown => "unknown",
+                fate => fate.word(),
+            },
+        }
+    }
+}
+
+/// `releases --json`.
+#[derive(Debug, Serialize)]
+struct Releases<'a> {
+    app: &'a str,
+    /// Newest first.
+    releases: Vec<ReleaseLine<'a>>,
+    /// Generations of `state.json` that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReleaseLine<'a> {
+    release: u64,
+    current: bool,
+    published: Timestamp,
+    by: &'a str,
+    kind: &'static str,
+    what: String,
+    commit: Option<&'a str>,
+    dirty: Option<bool>,
+    message: Option<&'a str>,
+    artifact: deploy::Digest,
+    outcome: &'static str,
+}
+
+fn table(known: &Known, now: Timestamp) -> Table {
+    let columns =
+        ["", "release", "when", "who", "what", "commit", "artifact", "outcome", "message"];
+    let mut table = Table::new(columns);
+    for (release, fate) in known.newest_first() {
+        let current = known.current().is_some_and(|current| current.id == release.id);
+        table.row([
+            if current { "*" } else { "" }.to_owned(),
+            format!("v{}", release.number),
+            when::clock(release.published, now),
+            release.by.clone(),
+            release.kind.to_string(),
+            commit(release),
+            release.artifact.digest.short(),
+            fate.word().to_owned(),
+            first_line(release.message.as_deref().unwrap_or("")),
+        ]);
+    }
+    table
+}
+
+/// Ten digits of the commit, with a mark where the work tree had more than it.
+fn commit(release: &Release) -> String {
+    release.source.as_ref().map_or_else(
+        || "-".to_owned(),
+        |source| {
+            let mark = if source.dirty { "+dirty" } else { "" };
+            let digits: String = source.commit.chars().take(10).collect();
+            digits + mark
+        },
+    )
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or("").to_owned()
+}

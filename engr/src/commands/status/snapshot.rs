@@ -1,0 +1,165 @@
+//! The app at one moment.
+
+use std::sync::Arc;
+
+use deploy::Timestamp;
+use deploy::claim::Claim;
+use deploy::publish::load;
+use deploy::release::Release;
+use deploy::report::{Failure, Report, Version};
+use deploy::store::Store;
+use serde::Serialize;
+
+use crate::context::AppContext;
+use crate::failure::CommandResult;
+use crate::fleet::{Instance, Provider};
+use crate::follow::Reports;
+use crate::publish::{damage_text, load_failure};
+
+/// Where snapshots come from. The history is not read: it grows.
+pub(super) struct Source<'a> {
+    app: &'a AppContext,
+    store: Arc<dyn Store>,
+    fleet: Box<dyn Provider>,
+    reports: Reports,
+}
+
+/// What is desired, and what runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Snapshot {
+    pub(super) app: String,
+    pub(super) release: Option<Release>,
+    /// A claim that binds others.
+    pub(super) claim: Option<Claim>,
+    pub(super) staged: bool,
+    pub(super) damage: Option<String>,
+    pub(super) addresses: Vec<String>,
+    pub(super) instances: Vec<InstanceStatus>,
+}
+
+/// One instance, as `status --json` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct InstanceStatus {
+    pub(super) name: String,
+    /// The release that serves there.
+    pub(super) release: Option<u64>,
+    /// What it is doing; `down` when its agent does not run, `silent` before its first report.
+    pub(super) phase: &'static str,
+    /// The serving app's process.
+    pub(super) pid: Option<u32>,
+    /// When that process started.
+    pub(super) started: Option<Timestamp>,
+    pub(super) restarts: u32,
+    /// The first of `addresses`.
+    pub(super) address: Option<String>,
+    pub(super) addresses: Vec<String>,
+    pub(super) agent_pid: Option<u32>,
+    pub(super) agent_version: Option<String>,
+    /// When it reported last.
+    pub(super) reported: Option<Timestamp>,
+    /// Versions that finish their requests.
+    pub(super) draining: Vec<Version>,
+    pub(super) last_failure: Option<Failure>,
+}
+
+/// `status --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Json<'a> {
+    app: &'a str,
+    release: Option<u64>,
+    published: Option<Timestamp>,
+    by: Option<&'a str>,
+    what: Option<String>,
+    message: Option<&'a str>,
+    artifact: Option<deploy::Digest>,
+    claim: Option<ClaimJson<'a>>,
+    environment_staged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<&'a str>,
+    address: Option<&'a str>,
+    addresses: &'a [String],
+    instances: &'a [InstanceStatus],
+}
+
+#[derive(Debug, Serialize)]
+struct ClaimJson<'a> {
+    by: &'a str,
+    since: Timestamp,
+    expires: Timestamp,
+}
+
+impl<'a> Source<'a> {
+    /// Of the app's bucket and fleet.
+    pub(super) fn open(app: &'a AppContext) -> CommandResult<Self> {
+        Ok(Self { app, store: app.store()?, fleet: app.fleet()?, reports: Reports::default() })
+    }
+
+    /// The app now.
+    pub(super) async fn look(&mut self) -> CommandResult<Snapshot> {
+        let loaded = load(&*self.store, &self.app.name).await.map_err(load_failure)?;
+        self.reports.refresh(&*self.store).await?;
+        let instances = self.fleet.instances().await?;
+        let statuses = instances.iter().map(|one| status(one, self.reports.get(&one.name)));
+        Ok(Snapshot {
+            app: self.app.name.clone(),
+            claim: loaded.state.live_claim(Timestamp::now()).cloned(),
+            staged: loaded.state.staged_environment.is_some(),
+            release: loaded.state.release,
+            damage: loaded.damage.map(damage_text),
+            addresses: self.fleet.addresses(),
+            instances: statuses.collect(),
+        })
+    }
+}
+
+fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
+    let serving = report.and_then(|report| report.serving.as_ref());
+    let known = instance.addresses.iter().map(ToString::to_string).collect();
+    let reported = report.map(|report| report.addresses.clone()).filter(|all| !all.is_empty());
+    let addresses: Vec<String> = reported.unwrap_or(known);
+    InstanceStatus {
+        name: instance.name.clone(),
+        release: serving.map(|version| version.release),
+        phase: match (instance.agent_pid, report) {
+            (None, _) => "down",
+            (_, None) => "silent",
+            (_, Some(report)) => report.phase.word(),
+        },
+        pid: serving.map(|version| version.pid),
+        started: serving.map(|version| version.started),
+        restarts: serving.map_or(0, |version| version.restarts),
+        address: addresses.first().cloned(),
+        addresses,
+        agent_pid: instance.agent_pid,
+        agent_version: report.map(|report| report.agent.version.clone()),
+        reported: report.map(|report| report.written),
+        draining: report.map(|report| report.draining.clone()).unwrap_or_default(),
+        last_failure: report.and_then(|report| report.last_failure.clone()),
+    }
+}
+
+impl Snapshot {
+    /// The object that `--json` prints.
+    pub(super) fn json(&self) -> Json<'_> {
+        let release = self.release.as_ref();
+        Json {
+            app: &self.app,
+            release: release.map(|release| release.number),
+            published: release.map(|release| release.published),
+            by: release.map(|release| release.by.as_str()),
+            what: release.map(|release| release.kind.to_string()),
+            message: release.and_then(|release| release.message.as_deref()),
+            artifact: release.map(|release| release.artifact.digest),
+            claim: self.claim.as_ref().map(|claim| ClaimJson {
+                by: &claim.by,
+                since: claim.since,
+                expires: claim.expires,
+            }),
+            environment_staged: self.staged,
+            damage: self.damage.as_deref(),
+            address: self.addresses.first().map(String::as_str),
+            addresses: &self.addresses,
+            instances: &self.instances,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The table that people read. Pure.
+
+use deploy::Timestamp;
+
+use super::snapshot::{InstanceStatus, Snapshot};
+use crate::output::{Table, when};
+use crate::publish::holder;
+
+/// A heading, and one line per instance.
+pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
+    let mut lines = vec![heading(snapshot, now)];
+    lines.extend(snapshot.damage.clone());
+    lines.extend(snapshot.claim.as_ref().map(|claim| holder(claim, now)));
+    if snapshot.staged {
+        lines.push("an environment is staged for the next deploy".to_owned());
+    }
+    lines.extend(snapshot.addresses.iter().cloned());
+    lines.push(String::new());
+    match snapshot.instances.is_empty() {
+        true => lines.push(format!("no instances: `engr {} sync` makes them", snapshot.app)),
+        false => lines.push(table(snapshot, now).to_string()),
+    }
+    lines.join("\n")
+}
+
+fn heading(snapshot: &Snapshot, now: Timestamp) -> String {
+    let app = &snapshot.app;
+    let Some(release) = &snapshot.release else {
+        return format!("{app} has no release yet: `engr {app} deploy`");
+    };
+    let message = release.message.as_deref().and_then(|message| message.lines().next());
+    format!(
+        "{app} v{}, {} by {} at {}{}",
+        release.number,
+        release.kind,
+        release.by,
+        when::clock(release.published, now),
+        message.map(|message| format!(": {message}")).unwrap_or_default()
+    )
+}
+
+fn table(snapshot: &Snapshot, now: Timestamp) -> Table {
+    let columns = [
+        "instance",
+        "release",
+        "phase",
+        "pid",
+        "uptime",
+        "restarts",
+        "address",
+        "reported",
+        "last failure",
+    ];
+    let mut table = Table::new(columns);
+    let dash = || "-".to_owned();
+    for one in &snapshot.instances {
+        let age = |time: Option<Timestamp>| time.map_or_else(dash, |time| when::age(time, now));
+        table.row([
+            one.name.clone(),
+            release(one),
+            one.phase.to_owned(),
+            one.pid.map_or_else(dash, |pid| pid.to_string()),
+            age(one.started),
+            one.restarts.to_string(),
+            one.addresses.first().cloned().unwrap_or_else(dash),
+            one.reported.map_or_else(dash, |time| format!("{} ago", when::age(time, now))),
+            failure(one, now),
+        ]);
+    }
+    table
+}
+
+/// `v7`, and the versions that still finish their requests.
+fn release(one: &InstanceStatus) -> String {
+    let draining: Vec<_> = one.draining.iter().map(|old| format!("v{}", old.release)).collect();
+    let serving = one.release.map_or_else(|| "-".to_owned(), |number| format!("v{number}"));
+    match draining.is_empty() {
+        true => serving,
+        false => format!("{serving} ({} draining)", draining.join(", ")),
+    }
+}
+
+fn failure(one: &InstanceStatus, now: Timestamp) -> String {
+    one.last_failure.as_ref().map_or_else(
+        || "-".to_owned(),
+        |failure| {
+            let (number, at) = (failure.release, when::age(failure.at, now));
+            format!("v{number} {at} ago: {}", failure.message.lines().next().unwrap_or(""))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use deploy::claim::Claim;
+    use deploy::id::Id;
+    use deploy::report::{Failure, Stage};
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn instance(name: &str, phase: &'static str) -> InstanceStatus {
+        InstanceStatus {
+            name: name.into(),
+            release: Some(7),
+            phase,
+            pid: Some(4711),
+            started: Some(at("2026-11-22T09:00:00Z")),
+            restarts: 0,
+            address: Some("127.0.0.1:20001".into()),
+            addresses: vec!["127.0.0.1:20001".into()],
+            agent_pid: Some(4700),
+            agent_version: Some("0.1.0".into()),
+            reported: Some(at("2026-11-22T09:59:58Z")),
+            draining: Vec::new(),
+            last_failure: None,
+        }
+    }
+
+    #[test]
+    fn one_look_says_it_all() {
+        let now = at("2026-11-22T10:00:00Z");
+        let silent = InstanceStatus {
+            release: None,
+            pid: None,
+            started: None,
+            reported: None,
+            addresses: Vec::new(),
+            ..instance("hello-2", "silent")
+        };
+        let last_failure = Some(Failure {
+            release: 6,
+            at: at("2026-11-22T09:58:00Z"),
+            stage: Stage::Ready,
+            message: "it exited".into(),
+            exit_code: Some(3),
+            signal: None,
+            last_lines: Vec::new(),
+        });
+        let snapshot = Snapshot {
+            app: "hello".into(),
+            release: None,
+            claim: Some(Claim::new(
+                Id::fixed("c"),
+                "ann@laptop".into(),
+                at("2026-11-22T09:59:55Z"),
+            )),
+            staged: true,
+            damage: None,
+            addresses: vec!["http://127.0.0.1:8080".into()],
+            instances: vec![
+                InstanceStatus { last_failure, ..instance("hello-1", "serving") },
+                silent,
+            ],
+        };
+        let text = text(&snapshot, now);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "hello has no release yet: `engr hello deploy`");
+        assert!(lines[1].starts_with("ann@laptop has been deploying since "), "{}", lines[1]);
+        assert!(lines[1].ends_with("(5 s)"), "{}", lines[1]);
+        assert_eq!(
+            lines[2..],
+            [
+                "an environment is staged for the next deploy",
+                "http://127.0.0.1:8080",
+                "",
+                "INSTANCE  RELEASE  PHASE    PID   UPTIME  RESTARTS  ADDRESS          REPORTED  LAST FAILURE",
+                "hello-1   v7       serving  4711  1h 0m   0         127.0.0.1:20001  2 s ago   v6 2m 0s ago: it exited",
+                "hello-2   -        silent   -     -       0         -                -         -",
+            ]
+        );
+    }
+}

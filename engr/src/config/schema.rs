@@ -1,0 +1,60 @@
+//! The JSON Schema of `engr.json`, made from its types.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use super::{AppConfig, keys};
+
+/// The file that `create` writes beside a new `engr.json` for editors to find.
+pub const SCHEMA_FILE: &str = "engr.schema.json";
+
+/// engr.json: the apps that `engr` deploys from this folder.
+#[derive(JsonSchema)]
+#[schemars(title = "engr.json")]
+#[expect(dead_code, reason = "only its shape is used")]
+struct EngrJson {
+    /// Where editors find the schema of this file.
+    #[schemars(rename = "$schema")]
+    schema: Option<String>,
+    /// The apps, by name.
+    apps: BTreeMap<String, AppConfig>,
+}
+
+/// How a length of time is written.
+pub struct Time;
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A length of time: `5s`, `500ms`, `1m 30s`, or a number of seconds.",
+            "type": ["string", "number"],
+            "minimum": 0,
+        })
+    }
+}
+
+/// The schema, as one text.
+pub fn text() -> String {
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<EngrJson>();
+    for (key, default) in keys::defaults() {
+        let property = match key.split_once('.') {
+            None => schema.pointer_mut(&format!("/definitions/AppConfig/properties/{key}")),
+            Some((_, inner)) => {
+                schema.pointer_mut(&format!("/definitions/HealthCheck/properties/{inner}"))
+            }
+        };
+        let property = property.and_then(Value::as_object_mut).expect("a default has its key");
+        property.insert("default".to_owned(), default);
+    }
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema serializes");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,215 @@
+//! What `--json` prints: one of these objects a line, told apart by `type`.
+//!
+//! Stable: fields are added, never renamed or taken away, and readers pass over what they do not
+//! know. Times are RFC 3339, lengths of time are seconds, digests are 64 hex digits. A field that
+//! does not apply is left out.
+//!
+//! | `type` | when | fields |
+//! | --- | --- | --- |
+//! | `phase` | a phase has ended | `phase` (`claim`, `build`, `archive`, `fleet`, `upload`, `publish`, `rollout`), `detail`, `seconds` |
+//! | `waiting` | another's claim is waited for (`--wait-lock`) | `by`, `since`, `expires` |
+//! | `warning` | something is amiss, and the command goes on | `message` |
+//! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
+//! | `published` | the release is current from now on | `release`, `published`, `artifact` |
+//! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
+//! | `result` | always last, exactly one | [`ResultEvent`] |
+//!
+//! An instance's `phase` here is its way to the release: `down` (its agent does not run), `silent`
+//! (it has not reported), `behind` (it has not seen the release), `fetching`, `starting`,
+//! `proving`, `settling` (it has switched, and keeps the old version in reserve), `done`, `failed`
+//! or `superseded`. A `failure` has `release`, `at`, `stage`, `message`, `exit-code`, `signal` and
+//! `last-lines`.
+//!
+//! A `result` has `outcome` and `exit_code`: `done` 0, `detached` 0, `staged` 0, `unchanged` 0,
+//! `built` 0, `changes` 3, `failed` (any code of its own, 20 for a release that failed), `mixed`
+//! 21, `no-instances` 20, `timeout` 22, `superseded` 11, `interrupted` 130.
+
+use deploy::report::Failure;
+use deploy::{Digest, Timestamp};
+use serde::Serialize;
+
+use crate::failure::Exit;
+
+/// One line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event<'a> {
+    /// A phase has ended.
+    Phase {
+        /// Which.
+        phase: &'a str,
+        /// What came of it.
+        detail: String,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Another's claim is waited for.
+    Waiting {
+        /// Whose.
+        by: &'a str,
+        /// Since when it is held.
+        since: Timestamp,
+        /// When it ends if it is not renewed.
+        expires: Timestamp,
+    },
+    /// Something is amiss, and the command goes on.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// Something is to change.
+    Change(&'a ChangeEvent),
+    /// The release is current from now on.
+    Published {
+        /// Its number.
+        release: u64,
+        /// When.
+        published: Timestamp,
+        /// What runs.
+        artifact: Digest,
+    },
+    /// An instance's phase has changed.
+    Instance(&'a InstanceEvent),
+    /// The end.
+    Result(&'a ResultEvent),
+}
+
+/// One thing that is to change. Values of variables are never in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChangeEvent {
+    /// `artifact`, `environment`, `settings` or `instances`.
+    pub what: &'static str,
+    /// How.
+    pub change: Change,
+    /// Which variable, setting or instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// How a thing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It was not there before.
+    Added,
+    /// It is another.
+    Changed,
+    /// It goes.
+    Removed,
+}
+
+/// How far an instance is with a release.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InstanceEvent {
+    /// Its name.
+    pub name: String,
+    /// The release that is rolled out.
+    pub release: u64,
+    /// See the module's table.
+    pub phase: &'static str,
+    /// From the publish to the switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// When it switched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Timestamp>,
+    /// What its agent says about how it switched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Why the release does not run there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// How the command ended.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ResultEvent {
+    /// In one word.
+    pub outcome: Outcome,
+    /// The process's exit code.
+    pub exit_code: u8,
+    /// The release that was published, or that a plan compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<u64>,
+    /// What it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Digest>,
+    /// Where the app is reached: the first of `addresses`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Where the app is reached, one for each port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// How long the whole command took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// From the publish to the moment when the last instance steered new connections to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish_to_last_switch_seconds: Option<f64>,
+    /// Where each instance stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceEvent>,
+    /// The newer release that took its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<u64>,
+    /// The command that goes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+    /// The archive that `--build-only` made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// A command's end in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The release serves on every instance.
+    Done,
+    /// It is published, and its rollout is not followed.
+    Detached,
+    /// The change waits for the next deploy.
+    Staged,
+    /// There was nothing to change.
+    Unchanged,
+    /// The archive is made, and nothing was published.
+    Built,
+    /// A plan found changes.
+    Changes,
+    /// The command failed, or the release did, on every instance.
+    #[default]
+    Failed,
+    /// The release serves on some instances and failed on others.
+    Mixed,
+    /// There is no instance to run the release.
+    NoInstances,
+    /// The wait timed out; the rollout goes on.
+    Timeout,
+    /// A newer release took its place.
+    Superseded,
+    /// The command was interrupted.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The word for a command that failed with `exit` before there was a release to follow.
+    pub fn of_failure(exit: Exit) -> Self {
+        match exit {
+            Exit::Interrupted => Self::Interrupted,
+            Exit::TimedOut => Self::Timeout,
+            _ => Self::Failed,
+        }
+    }
+}

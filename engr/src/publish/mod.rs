@@ -1,0 +1,248 @@
+//! Makes a release: the claim, the uploads, the publish, and the way through the fleet.
+//!
+//! ```text
+//!   claim ──▶ build, archive, upload ──▶ publish ──▶ follow
+//!     │            │ (renewed meanwhile)    │
+//!     │            ├── lost ──▶ exit 11     └── compare-and-set under the claim
+//!     │            └── Ctrl-C, failure ──▶ given up
+//!     └── another's lives ──▶ exit 11, or --wait-lock
+//! ```
+//!
+//! Commands with no build publish without a claim of their own; another's live claim stops them
+//! just the same. Whatever ends a command before its publish leaves the bucket as it was, but for
+//! uploads that nothing names.
+
+mod changes;
+mod claim;
+mod refusal;
+mod republish;
+mod upload;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deploy::publish::{Damage, SwapError, Swapped, swap};
+use deploy::release::{Draft, Release};
+use deploy::state::{Refused, State};
+use deploy::store::Store;
+use deploy::{Timestamp, layout};
+
+use crate::cli::PublishArgs;
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit, Failure};
+use crate::fleet::{Change, Provider};
+use crate::follow;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::output::events::{Event, Outcome, ResultEvent};
+
+pub use changes::{Content, changes, environment_changes, tell};
+pub use claim::HeldClaim;
+pub use refusal::{NoStep, holder, load_failure, no_release, swap_failure};
+pub use republish::{reconfigure, restart};
+pub use upload::{ensure_whole, read_environment, upload_artifact, upload_environment};
+
+/// One command on its way to a release.
+pub struct Publisher<'a> {
+    /// Whose release.
+    pub app: &'a AppContext,
+    /// How it is published and followed.
+    pub args: &'a PublishArgs,
+    /// Who is told.
+    pub output: &'a Output,
+    /// The app's bucket.
+    pub store: Arc<dyn Store>,
+    /// The app's instances.
+    pub fleet: Box<dyn Provider>,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+    began: Instant,
+}
+
+/// A release that is current now.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// It.
+    pub release: Release,
+    /// The one before it.
+    pub previous: Option<u64>,
+}
+
+impl<'a> Publisher<'a> {
+    /// Opens the app's bucket and fleet.
+    pub fn open(
+        app: &'a AppContext,
+        args: &'a PublishArgs,
+        output: &'a Output,
+    ) -> CommandResult<Self> {
+        Ok(Self {
+            app,
+            args,
+            output,
+            store: app.store()?,
+            fleet: app.fleet()?,
+            interrupt: Interrupt::new()?,
+            began: Instant::now(),
+        })
+    }
+
+    /// The newest state.
+    pub async fn state(&self) -> CommandResult<State> {
+        let loaded = deploy::publish::load(&*self.store, &self.app.name).await;
+        let loaded = loaded.map_err(load_failure)?;
+        if let Some(damage) = loaded.damage {
+            self.output.warn(format_args!("{}", damage_text(damage)));
+        }
+        Ok(loaded.state)
+    }
+
+    /// Claims the app, and keeps the claim alive from then on.
+    pub async fn claim(&self) -> CommandResult<HeldClaim> {
+        let phase = self.output.phase("claim");
+        let if_current = self.args.if_current;
+        let (store, name, by) = (self.store.clone(), &self.app.name, self.app.actor());
+        let taken = self.when_free(async || {
+            HeldClaim::take(&store, name, &by, |state| {
+                let current = state.current();
+                match if_current.filter(|expected| Some(*expected) != current) {
+                    Some(expected) => Err(Refused::NotCurrent { expected, current }.into()),
+                    None => Ok(()),
+                }
+            })
+            .await
+        });
+        let (held, damage) = taken.await?.ok_or_else(|| self.moved())?;
+        phase.done(format_args!("held by {by}"));
+        self.told_of(damage);
+        Ok(held)
+    }
+
+    /// Makes the next release current: the one that `step` drafts from the newest state.
+    ///
+    /// `step` may change the state too, and is asked again when somebody else wrote in between.
+    pub async fn publish(
+        &self,
+        under: Option<&HeldClaim>,
+        step: impl Fn(State) -> Result<(State, Draft), NoStep>,
+    ) -> CommandResult<Published> {
+        self.publish_unless_moved(under, step).await?.ok_or_else(|| self.moved())
+    }
+
+    /// [`Self::publish`]; none where `step` finds that its base has changed ([`NoStep::Moved`]).
+    pub async fn publish_unless_moved(
+        &self,
+        under: Option<&HeldClaim>,
+        step: impl Fn(State) -> Result<(State, Draft), NoStep>,
+    ) -> CommandResult<Option<Published>> {
+        let phase = self.output.phase("publish");
+        let (store, name) = (self.store.clone(), &self.app.name);
+        let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
+        let mut previous = None;
+        let published = self.when_free(async || {
+            swap(&*store, name, |state| {
+                previous = state.current();
+                let (state, draft) = step(state)?;
+                Ok(state.published(draft, id, if_current, Timestamp::now())?)
+            })
+            .await
+        });
+        let Some(Swapped { state, damage, .. }) = published.await? else { return Ok(None) };
+        let release = state.release.expect("a published state has a release");
+        phase.done(format_args!("v{}", release.number));
+        self.told_of(damage);
+        self.output.event(&Event::Published {
+            release: release.number,
+            published: release.published,
+            artifact: release.artifact.digest,
+        });
+        Ok(Some(Published { release, previous }))
+    }
+
+    /// Follows a release to its end, and tells of it; `undo` is the command that goes back.
+    pub async fn follow(self, published: &Published) -> CommandResult {
+        let followed = follow::Followed {
+            app: &self.app.name,
+            release: &published.release,
+            undo: published.previous.map(|v| format!("engr {} rollback v{v}", self.app.name)),
+            began: self.began,
+            addresses: self.fleet.addresses(),
+        };
+        if self.args.follow.detach {
+            return Ok(follow::detached(self.output, &followed));
+        }
+        let timeout = self.args.follow.wait_timeout.map_or(follow::WAIT_TIMEOUT, |span| span.0);
+        let fleet = follow::Fleet { store: &*self.store, provider: &*self.fleet };
+        follow::follow(self.output, &followed, &fleet, timeout, &self.interrupt).await
+    }
+
+    /// Starts what does not run, so that the fleet is as the app's settings have it.
+    pub async fn bring_up(&self) -> CommandResult<()> {
+        if self.fleet.plan().await?.is_empty() {
+            return Ok(());
+        }
+        let phase = self.output.phase("fleet");
+        let changes = std::sync::Mutex::new(Vec::new());
+        let note = |change: &Change| {
+            changes.lock().unwrap_or_else(|e| e.into_inner()).push(change_text(change));
+        };
+        self.fleet.apply(&note).await?;
+        let changes = changes.into_inner().unwrap_or_else(|e| e.into_inner());
+        phase.done(changes.join(", "));
+        Ok(())
+    }
+
+    /// [`Self::bring_up`] where an agent does not run: the release would wait for it.
+    pub async fn revive(&self) -> CommandResult<()> {
+        let instances = self.fleet.instances().await?;
+        match instances.is_empty() || instances.iter().any(|one| one.agent_pid.is_none()) {
+            true => self.bring_up().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the command with nothing published.
+    pub fn end(&self, exit: Exit, outcome: Outcome, release: Option<u64>) -> Exit {
+        self.output.event(&Event::Result(&ResultEvent {
+            outcome,
+            exit_code: exit as u8,
+            release,
+            seconds: Some(crate::output::round(self.began.elapsed().as_secs_f64())),
+            ..ResultEvent::default()
+        }));
+        exit
+    }
+
+    fn moved(&self) -> Failure {
+        swap_failure(&self.app.name, SwapError::Refused(NoStep::Moved))
+    }
+
+    fn told_of(&self, damage: Option<Damage>) {
+        if let Some(damage) = damage {
+            let healed = "; the bucket is whole again";
+            self.output.warn(format_args!("{}{healed}", damage_text(damage)));
+        }
+    }
+}
+
+/// What a change of the fleet is called once it is done.
+pub fn change_text(change: &Change) -> String {
+    match change {
+        Change::Create(name) => format!("{name} created"),
+        Change::Start(name) => format!("{name} started"),
+        Change::Reconfigure(name) => format!("{name} reconfigured"),
+        Change::Remove(name) => format!("{name} removed"),
+        Change::Balancer(what) => format!("balancer: {what}"),
+    }
+}
+
+/// What is wrong with `state.json`, and what was taken in its place.
+pub fn damage_text(damage: Damage) -> String {
+    let (live, object) = (damage.live, layout::STATE);
+    match damage.taken {
+        Some(taken) => {
+            format!("generation {live} of {object} is damaged; generation {taken} is in its place")
+        }
+        None => format!("generation {live} of {object} is damaged, and no older one is whole"),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a release names is in the bucket before the release is.
+
+use std::path::Path;
+
+use deploy::Digest;
+use deploy::environment::Environment;
+use deploy::layout;
+use deploy::publish::put_once;
+use deploy::release::Artifact;
+use deploy::store::{ErrorKind, Store, with_tries};
+
+use crate::failure::{CommandResult, Exit, Failure, OrFail};
+use crate::output::{Output, bytes};
+
+/// Uploads an archive unless the bucket has it.
+pub async fn upload_artifact(
+    store: &dyn Store,
+    output: &Output,
+    artifact: &Artifact,
+    archive: &Path,
+) -> CommandResult<()> {
+    let phase = output.phase("upload");
+    let name = layout::artifact(&artifact.digest);
+    let progress = |done| phase.progress(done, artifact.size);
+    let put = async |expect| store.upload(&name, archive, expect, &progress).await;
+    let what = match put_once(store, &name, put).await? {
+        true => bytes(artifact.size),
+        false => "nothing to upload, the bucket has it".to_owned(),
+    };
+    phase.done(what);
+    Ok(())
+}
+
+/// Puts an environment into the bucket.
+pub async fn upload_environment(
+    store: &dyn Store,
+    environment: &Environment,
+) -> CommandResult<Digest> {
+    let (data, digest) = environment.to_object();
+    let name = layout::environment(&digest);
+    put_once(store, &name, async |expect| store.write(&name, &data, expect).await).await?;
+    Ok(digest)
+}
+
+/// Reads an environment of the bucket; none is the empty one.
+pub async fn read_environment(
+    store: &dyn Store,
+    digest: Option<&Digest>,
+) -> CommandResult<Environment> {
+    let Some(digest) = digest else { return Ok(Environment::default()) };
+    let name = layout::environment(digest);
+    let object = match with_tries(async || store.read(&name).await).await {
+        Ok(object) => object,
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            return Err(unusable(&name, "is no longer in the bucket"));
+        }
+        Err(error) if error.kind == ErrorKind::Corrupt => {
+            return Err(unusable(&name, "is damaged in the bucket"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Environment::from_object(&object.data, digest)
+        .or_fail(Exit::Internal, format_args!("cannot use {name}"))
+}
+
+/// Makes sure that the bucket still has these objects, whole, before a release names them again.
+pub async fn ensure_whole(store: &dyn Store, objects: &[String]) -> CommandResult<()> {
+    for name in objects {
+        match with_tries(async || store.stat(name).await).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(unusable(name, "is no longer in the bucket")),
+            Err(error) if error.kind == ErrorKind::Corrupt => {
+                return Err(unusable(name, "is damaged in the bucket"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn unusable(name: &str, why: &str) -> Failure {
+    let failure = Failure::new(Exit::Internal, anyhow::anyhow!("{name} {why}"));
+    match name.starts_with("artifacts/") {
+        true => {
+            failure.hint("check its source out and deploy: the same source is the same artifact")
+        }
+        false => failure.hint("go back to a release with another environment, or set it anew"),
+    }
+}

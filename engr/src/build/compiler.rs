@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::failed;
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, interrupted};
 
 /// How long an interrupted compiler may take to clean up after itself.
 const TERM_WAIT: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ impl Compiler {
     /// Runs it to its end, and gives what it wrote to a piped standard output.
     pub async fn output(&self, mut command: Command) -> CommandResult<(ExitStatus, Vec<u8>)> {
         // Heard from before the start on: no signal falls between.
-        let mut interrupt = Interrupt::new()?;
+        let interrupt = Interrupt::new()?;
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| not_started(&program, error))?;
         let mut group = Group { child };
@@ -71,8 +71,7 @@ impl Compiler {
                 ended.or_fail(Exit::Internal, format!("cannot wait for {program}"))
             }
             () = interrupt.raised() => {
-                Err(Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted while building"))
-                    .hint("nothing was published"))
+                Err(interrupted())
             }
         }
     }

@@ -11,7 +11,7 @@ use deploy::state::State;
 use crate::build::{self, Archive};
 use crate::cli::DeployArgs;
 use crate::context::AppContext;
-use crate::failure::{CommandResult, Failure};
+use crate::failure::CommandResult;
 use crate::output::{Output, bytes};
 use crate::publish::{HeldClaim, Published, Publisher, ensure_whole, upload_artifact};
 
@@ -53,7 +53,7 @@ pub async fn run(app: &AppContext, args: DeployArgs) -> CommandResult {
     };
     let source = match chosen {
         Some(_) => None,
-        None => source(app, args.allow_dirty).await?,
+        None => source(app, args.allow_dirty, &output).await?,
     };
     let held = publisher.claim().await?;
     match deploy(&publisher, &held, chosen, source).await {
@@ -126,11 +126,12 @@ async fn built(app: &AppContext, output: &Output) -> CommandResult<Archive> {
 }
 
 /// Where the source stands; a dirty work tree only by request.
-async fn source(app: &AppContext, allow_dirty: bool) -> CommandResult<Option<Source>> {
+async fn source(
+    app: &AppContext,
+    allow_dirty: bool,
+    output: &Output,
+) -> CommandResult<Option<Source>> {
     let source = build::source(app).await?;
-    match source.as_ref().is_some_and(|source| source.dirty) && !allow_dirty {
-        true => Err(Failure::usage("the git work tree has changes that are not committed")
-            .hint("commit them, or deploy them as they are with `--allow-dirty`")),
-        false => Ok(source),
-    }
+    build::check_clean(source.as_ref(), allow_dirty, !output.is_json())?;
+    Ok(source)
 }

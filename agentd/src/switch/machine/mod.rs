@@ -174,7 +174,7 @@ impl Machine {
                 let within = next.release.settings.ready_within;
                 let what = Ended {
                     stage: Stage::Ready,
-                    message: format!("it was not ready within {within}"),
+                    message: format!("it took longer than {within}"),
                     exit: Exit::default(),
                 };
                 self.fail(now, next, before, what, actions);

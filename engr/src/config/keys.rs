@@ -73,6 +73,25 @@ pub const KEYS: &[Key] = &[
     key("debug", Kind::Flag),
 ];
 
+/// Those that travel in a release, to the instances: the keys behind [`Settings`].
+pub const IN_RELEASE: &[&str] = &[
+    "args",
+    "server",
+    "port",
+    "ports",
+    "graceful-shutdown",
+    "health",
+    "ready-within",
+    "health-window",
+    "settle",
+    "drain",
+    "stop-timeout",
+];
+
+/// Those that nothing uses yet: an `engr.json` may have them.
+pub const KEPT_ONLY: &[&str] =
+    &["zone", "machine-type", "image", "roles", "scopes", "tags", "staged-deploy", "debug"];
+
 /// What holds where a key is not set, for the keys for which that is the same for every app.
 pub fn defaults() -> Vec<(&'static str, Value)> {
     let Settings { graceful_shutdown, ready_within, health_window, settle, stop_timeout, .. } =

@@ -116,9 +116,10 @@ fn next_environment(state: &State) -> Option<deploy::Digest> {
 
 /// Builds and archives.
 async fn built(app: &AppContext, output: &Output) -> CommandResult<Archive> {
-    let phase = output.phase("build");
+    let phase = output.noisy_phase("build");
     let built = build::build(app).await?;
-    phase.done(built.executable.display());
+    let size = std::fs::metadata(&built.executable).map_or(0, |executable| executable.len());
+    phase.done(format_args!("{} for {}, {}", app.name, built.arch.name(), bytes(size)));
     let phase = output.phase("archive");
     // Beside this thread, which renews the claim meanwhile.
     let context = app.clone();

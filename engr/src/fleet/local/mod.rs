@@ -34,6 +34,7 @@ use plan::Wanted;
 
 pub use files::instance_folders;
 pub use home::local_dir;
+pub use ports::{check_port, public_port};
 
 /// Agents on this machine, each with a folder and ports of its own.
 #[derive(Debug)]

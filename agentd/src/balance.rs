@@ -14,7 +14,6 @@
 
 mod fleet_file;
 mod health;
-mod lock;
 mod pool;
 mod port;
 mod proxy;
@@ -32,6 +31,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::lock;
 use fleet_file::{Change, FleetFile};
 use pool::Pool;
 
@@ -48,7 +48,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub async fn run(dir: LocalDir) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let lock = lock::take(&dir.balancer_lock())?;
+    let lock = lock::take(&dir.balancer_lock(), "balancer of this fleet")?;
     raise_file_limit();
     let mut file = FleetFile::open(&dir)?;
     let mut balancer = Balancer::default();

@@ -1,1 +1,79 @@
-//! x
+//! What the agent answers over HTTP: `GET /health` for load balancers, `GET /status` for people.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deploy::report::Report;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What there is to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether connections may be sent here.
+    pub healthy: bool,
+    /// The instance's newest report.
+    pub report: Option<Report>,
+}
+
+/// Answers until it is dropped.
+pub async fn serve(listener: TcpListener, status: watch::Receiver<Status>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors: some must come free first.
+                tracing::warn!(%error, "cannot accept a health check");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let status = status.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let answer = answer(&request, &status.borrow());
+                async { Ok::<_, Infallible>(answer) }
+            });
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+            // Whoever asks may go away in the middle.
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), answer).await {
+                tracing::debug!(%error, "a health check was cut");
+            }
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>> {
+    let (code, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/health") if status.healthy => {
+            (StatusCode::OK, "ok\n".into())
+        }
+        (&Method::GET | &Method::HEAD, "/health") => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not serving\n".into())
+        }
+        (&Method::GET | &Method::HEAD, "/status") => {
+            let text = serde_json::to_vec(&status.report).expect("a report serializes");
+            (StatusCode::OK, Bytes::from(text))
+        }
+        _ => (StatusCode::NOT_FOUND, "there are /health and /status\n".into()),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = code;
+    response
+}
+
+/// Binds the health address.
+///
+/// # Errors
+/// What the kernel says, above all that the address is in use.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}

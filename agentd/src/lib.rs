@@ -24,6 +24,7 @@ pub mod balance;
 pub mod drain;
 pub mod fetch;
 pub mod health;
+pub mod lock;
 pub mod logs;
 pub mod memory;
 pub mod probe;

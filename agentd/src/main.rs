@@ -1,37 +1,52 @@
-//! `agentd`: the daemon on every VM.
+//! `agentd`: the daemon on every VM, and the balancer of local fleets.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use agentd::logs::{OwnLines, Spool};
 use clap::{Parser, Subcommand};
+use deploy::agent_config::InstanceDir;
 use deploy::local_fleet::LocalDir;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
+/// Runs an app on this machine as its bucket says, and switches versions without a failed request.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Say more of what it does
+    #[arg(short, long, global = true)]
+    verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs an instance's agent
+    /// Run an instance's agent
     Run {
-        /// The instance's folder
+        /// The instance's folder, with its agent.json
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Runs a local fleet's balancer
+    /// Run a local fleet's balancer
     Balance {
-        /// The app's local folder
+        /// The app's local folder, with its fleet.json
         #[arg(long)]
         dir: PathBuf,
     },
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    match start(Cli::parse()) {
+    let cli = Cli::parse();
+    let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    let ended = match cli.command {
+        Command::Run { dir } => run(InstanceDir(dir), level),
+        Command::Balance { dir } => balance(LocalDir(dir), level),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("agentd: {error:#}");
@@ -40,10 +55,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match cli.command {
-        Command::Run { dir } => anyhow::bail!("there is no agent yet for {}", dir.display()),
-        Command::Balance { dir } => runtime.block_on(agentd::balance::run(LocalDir(dir))),
-    }
+/// The app's processes are forked on this thread, which lives as long as the agent: the kernel
+/// ends them when it goes.
+fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
+    let dir = InstanceDir(std::path::absolute(dir.path())?);
+    let spool = Spool::open(dir.logs())
+        .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", dir.logs().display()))?;
+    let own = OwnLines(spool.clone());
+    // The spool has the time of each line.
+    let spooled = fmt::layer().with_writer(move || own.clone()).without_time().with_target(false);
+    let console = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry()
+        .with(spooled.with_ansi(false).with_filter(level))
+        .with(console.with_ansi(false).with_filter(level))
+        .init();
+    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool))
+}
+
+fn balance(dir: LocalDir, level: LevelFilter) -> anyhow::Result<()> {
+    let console = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    tracing_subscriber::registry().with(console.with_filter(level)).init();
+    runtime()?.block_on(agentd::balance::run(dir))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

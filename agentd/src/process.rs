@@ -1,1 +1,238 @@
-//! x
+//! The app's processes: started with the sockets that they are handed, signalled as a group, and
+//! killed by the kernel when the agent dies.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use crate::switch::Exit;
+
+/// The first descriptor that is handed over: `SD_LISTEN_FDS_START` of sd-daemon.h.
+const LISTEN_FDS_START: RawFd = 3;
+
+/// `LISTEN_PID=`, and room for the largest process id that the kernel gives.
+const LISTEN_PID: &str = "LISTEN_PID=0000000000";
+const LISTEN_PID_DIGITS: usize = 10;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Launch {
+    /// The executable.
+    pub program: PathBuf,
+    /// What follows it on the command line.
+    pub args: Vec<String>,
+    /// The whole environment, but for the socket protocol's own variables.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Where it starts.
+    pub folder: PathBuf,
+    /// The listening sockets to hand over, with their names (`LISTEN_FDNAMES`).
+    pub sockets: Vec<(String, OwnedFd)>,
+}
+
+/// Starts it, in a session of its own, with its output on pipes. It dies with the agent.
+///
+/// Call it on the thread that lives as long as the agent: the kernel kills the child when the
+/// *thread* that forked it ends (`PR_SET_PDEATHSIG` in prctl(2)).
+///
+/// # Errors
+/// What the kernel says to `fork` or `execve`, e.g. "Exec format error" for another machine's code.
+pub fn start(launch: Launch) -> io::Result<Child> {
+    let mut exec = Exec::prepare(&launch)?;
+    let mut command = Command::new(&launch.program);
+    command
+        .args(&launch.args)
+        .current_dir(&launch.folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let agent = nix::unistd::getpid();
+    // SAFETY: between fork and exec the closure makes system calls and writes into memory that it
+    // owns; it neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // The agent may have died between fork and prctl.
+            if nix::unistd::getppid() != agent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Err(exec.run())
+        });
+    }
+    command.spawn()
+}
+
+/// The arguments of `execve`, made before the fork: afterwards nothing may be allocated.
+struct Exec {
+    program: CString,
+    args: Vec<CString>,
+    environment: Vec<CString>,
+    /// Which of `environment` is [`LISTEN_PID`].
+    listen_pid: Option<usize>,
+    sockets: Vec<OwnedFd>,
+    args_pointers: Vec<*const libc::c_char>,
+    environment_pointers: Vec<*const libc::c_char>,
+}
+
+// SAFETY: the pointers point into the `CString`s beside them, which move with them and are not
+// changed while they are used.
+unsafe impl Send for Exec {}
+// SAFETY: as above; nothing is changed through a shared reference.
+unsafe impl Sync for Exec {}
+
+impl Exec {
+    fn prepare(launch: &Launch) -> io::Result<Self> {
+        let program = c_string(launch.program.as_os_str())?;
+        let args = std::iter::once(Ok(program.clone()))
+            .chain(launch.args.iter().map(|arg| c_string(OsStr::new(arg))))
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut environment = launch
+            .environment
+            .iter()
+            .map(|(name, value)| {
+                let mut pair = name.clone();
+                pair.push("=");
+                pair.push(value);
+                c_string(&pair)
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut listen_pid = None;
+        if !launch.sockets.is_empty() {
+            let names: Vec<&str> = launch.sockets.iter().map(|(name, _)| name.as_str()).collect();
+            listen_pid = Some(environment.len());
+            environment.push(c_string(OsStr::new(LISTEN_PID))?);
+            let count = launch.sockets.len();
+            environment.push(c_string(OsStr::new(&format!("LISTEN_FDS={count}")))?);
+            let names = format!("LISTEN_FDNAMES={}", names.join(":"));
+            environment.push(c_string(OsStr::new(&names))?);
+        }
+        let sockets = launch
+            .sockets
+            .iter()
+            .map(|(_, socket)| above_the_handed(socket, launch.sockets.len()))
+            .collect::<io::Result<Vec<_>>>()?;
+        let args_pointers = pointers(&args);
+        let environment_pointers = pointers(&environment);
+        Ok(Self {
+            program,
+            args,
+            environment,
+            listen_pid,
+            sockets,
+            args_pointers,
+            environment_pointers,
+        })
+    }
+
+    /// Becomes the program. Comes back only with the reason why not.
+    fn run(&mut self) -> io::Error {
+        debug_assert_eq!(self.args.len() + 1, self.args_pointers.len());
+        for (socket, target) in self.sockets.iter().zip(LISTEN_FDS_START..) {
+            // SAFETY: both are numbers of descriptors; what `target` was is closed, which is
+            // std's own only above this range. The copy is not close-on-exec.
+            if unsafe { libc::dup2(socket.as_raw_fd(), target) } < 0 {
+                return io::Error::last_os_error();
+            }
+        }
+        if let Some(index) = self.listen_pid {
+            self.write_pid(index);
+        }
+        // SAFETY: the arrays end with a null pointer, and all strings with a zero byte.
+        unsafe {
+            libc::execve(
+                self.program.as_ptr(),
+                self.args_pointers.as_ptr(),
+                self.environment_pointers.as_ptr(),
+            );
+        }
+        io::Error::last_os_error()
+    }
+
+    /// Only the child knows its own number, so it is written in here, after the fork.
+    fn write_pid(&mut self, index: usize) {
+        let mut pid = std::process::id();
+        let text = self.environment[index].as_ptr().cast_mut().cast::<u8>();
+        let start = LISTEN_PID.len() - LISTEN_PID_DIGITS;
+        for position in (start..LISTEN_PID.len()).rev() {
+            // SAFETY: the string is `LISTEN_PID` and owned by `self`, which is borrowed mutably;
+            // the position lies within it, before its zero byte.
+            unsafe { text.add(position).write(b'0' + (pid % 10) as u8) };
+            pid /= 10;
+        }
+    }
+}
+
+/// A copy of the socket that none of the `dup2`s to the handed range overwrites.
+fn above_the_handed(socket: &OwnedFd, count: usize) -> io::Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use std::os::fd::FromRawFd;
+    let lowest = LISTEN_FDS_START + RawFd::try_from(count).map_err(io::Error::other)?;
+    let copy = fcntl(socket, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a zero byte in an argument"))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Sends a signal to a process that [`start`] started and to all of its session's first group.
+///
+/// The caller has not reaped it yet, so the number cannot be another's.
+pub fn signal(pid: u32, signal: Signal) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    // ESRCH: it has ended, which the caller is about to hear.
+    if let Err(error) = killpg(Pid::from_raw(pid), signal)
+        && error != nix::errno::Errno::ESRCH
+    {
+        tracing::warn!(%error, pid, %signal, "cannot signal the app");
+    }
+}
+
+/// How a process ended.
+pub fn exit_of(status: ExitStatus) -> Exit {
+    Exit { code: status.code(), signal: status.signal(), address_in_use: false }
+}
+
+/// Ends what an earlier life of this instance's agent left: processes that carry the instance's
+/// folder in their environment, which only the app's own do.
+///
+/// The kernel kills the app's process with its agent, but not what that process has started.
+pub fn sweep(marker: &str, value: &OsStr) -> io::Result<u32> {
+    let mut wanted = OsString::from(format!("{marker}="));
+    wanted.push(value);
+    let mut ended = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if pid == std::process::id() as i32 {
+            continue;
+        }
+        // Gone meanwhile, or another user's: not ours in both cases.
+        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes()) {
+            match nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) => ended += 1,
+                Err(nix::errno::Errno::ESRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(ended)
+}

@@ -1,1 +1,182 @@
-//! x
+//! When a new process is ready.
+//!
+//! All the evidence that the app can give must be there: `READY=1` on its notify socket if its
+//! code speaks that protocol, and an answer of its health path if it has one. An app that offers
+//! neither is ready when it is still alive after five seconds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram as StdDatagram};
+use std::time::Duration;
+
+use deploy::id::Id;
+use deploy::settings::Health;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
+};
+use nix::unistd::{Pid, getsid};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// How long an app that says nothing must live until it is taken for ready.
+const SILENT_READY_AFTER: Duration = Duration::from_secs(5);
+
+/// The pause between two questions to the health path.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// What an app's code can do, as far as its bytes tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// It takes sockets that it is handed.
+    pub takes_sockets: bool,
+    /// It says when it is ready.
+    pub tells_readiness: bool,
+}
+
+impl Abilities {
+    /// Looks for the protocols' variables in the bytes of an artifact's files. An app that speaks
+    /// a protocol must have the variable's name somewhere; one that has the name without using it
+    /// is found out when it runs.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn of_files(folder: &std::path::Path) -> io::Result<Self> {
+        let mut found = Self::default();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let more = if kind.is_dir() {
+                Self::of_files(&entry.path())?
+            } else if kind.is_file() {
+                Self::of_bytes(&std::fs::read(entry.path())?)
+            } else {
+                continue;
+            };
+            found.takes_sockets |= more.takes_sockets;
+            found.tells_readiness |= more.tells_readiness;
+        }
+        Ok(found)
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let contains = |name: &str| memchr::memmem::find(bytes, name.as_bytes()).is_some();
+        Self { takes_sockets: contains("LISTEN_FDS"), tells_readiness: contains("NOTIFY_SOCKET") }
+    }
+}
+
+/// Where one version's processes say how they are (sd_notify(3)).
+#[derive(Debug)]
+pub struct NotifySocket {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl NotifySocket {
+    /// A socket with a new name. In the abstract namespace: paths of sockets are short, folders of
+    /// instances may be long.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> io::Result<Self> {
+        let name = format!("engr-notify-{}", Id::random());
+        let socket = StdDatagram::bind_addr(&UnixAddr::from_abstract_name(&name)?)?;
+        socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+        Ok(Self { socket: UnixDatagram::from_std(socket)?, name: format!("@{name}") })
+    }
+
+    /// The value of `NOTIFY_SOCKET`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits for `READY=1` from the session of the process `leader`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn ready(&self, leader: u32) -> io::Result<()> {
+        loop {
+            let (message, sender) =
+                self.socket.async_io(Interest::READABLE, || receive(&self.socket)).await?;
+            let is_ready = message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
+            if is_ready && sender.is_some_and(|sender| is_of_session(sender.pid(), leader)) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn receive(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Option<UnixCredentials>)> {
+    use std::os::fd::AsRawFd;
+    let mut bytes = [0; 4096];
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut parts = [io::IoSliceMut::new(&mut bytes)];
+    let received =
+        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+    let sender = received.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(sender) => Some(sender),
+        _ => None,
+    });
+    let length = received.bytes;
+    Ok((bytes[..length].to_vec(), sender))
+}
+
+/// Every process of the app belongs to the session that its first process leads.
+fn is_of_session(pid: i32, leader: u32) -> bool {
+    getsid(Some(Pid::from_raw(pid)))
+        .is_ok_and(|session| i64::from(session.as_raw()) == i64::from(leader))
+}
+
+/// Waits until the process is ready. Its end, and its deadline, are for others to see.
+///
+/// `lead` is told the source port of each probe before it is sent, and `None` after it.
+///
+/// # Errors
+/// What the kernel says about the sockets that this takes.
+pub async fn wait(
+    abilities: Abilities,
+    notify: &NotifySocket,
+    leader: u32,
+    health: Option<(&Health, SocketAddr)>,
+    mut lead: impl FnMut(Option<u16>),
+) -> io::Result<()> {
+    if abilities.tells_readiness {
+        notify.ready(leader).await?;
+    }
+    match health {
+        Some((health, address)) => until_healthy(health, address, &mut lead).await,
+        None if abilities.tells_readiness => Ok(()),
+        None => {
+            // It may speak though its bytes do not show it (a packed executable).
+            tokio::select! {
+                ready = notify.ready(leader) => ready,
+                () = tokio::time::sleep(SILENT_READY_AFTER) => Ok(()),
+            }
+        }
+    }
+}
+
+async fn until_healthy(
+    health: &Health,
+    address: SocketAddr,
+    lead: &mut impl FnMut(Option<u16>),
+) -> io::Result<()> {
+    loop {
+        let (socket, port) = crate::probe::socket(address)?;
+        lead(Some(port));
+        let asked = async {
+            let stream = socket.connect(address).await?;
+            crate::probe::ask(stream, &health.path, health.timeout.0).await
+        };
+        let answer = tokio::time::timeout(health.timeout.0, asked).await;
+        lead(None);
+        match answer {
+            Ok(Ok(200..=399)) => return Ok(()),
+            Ok(Ok(status)) => tracing::debug!(status, "the health path does not answer 2xx yet"),
+            Ok(Err(error)) => tracing::debug!(%error, "the health path does not answer yet"),
+            Err(_) => tracing::debug!("the health path does not answer in time"),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}

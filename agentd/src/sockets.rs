@@ -79,6 +79,11 @@ impl Group {
         true
     }
 
+    /// The newest version that has a socket here.
+    pub fn newest(&self) -> Option<VersionId> {
+        self.members.iter().flat_map(|member| member.owners.iter().copied()).max()
+    }
+
     /// New connections go to `version` from now on.
     ///
     /// # Errors

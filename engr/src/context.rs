@@ -10,7 +10,7 @@ use crate::failure::{CommandResult, Failure};
 use crate::fleet::{self, Provider};
 
 /// An app of the `engr.json` found from here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AppContext {
     /// Its name.
     pub name: String,

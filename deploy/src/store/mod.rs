@@ -119,8 +119,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// failure is not whole.
     async fn download(&self, name: &str, to: &Path, progress: Progress<'_>) -> Result<Generation>;
 
-    /// Takes the live generation away; older ones stay. [`ErrorKind::Lost`] when `expect` does not
-    /// hold, and also for [`Expect::Absent`], which no deletion can meet.
+    /// Takes the live generation away; it and older ones stay readable by number.
+    /// [`ErrorKind::Lost`] when `expect` does not hold, and always for [`Expect::Absent`], which no
+    /// deletion can meet; [`ErrorKind::NotFound`] for [`Expect::Any`] when there is no live object.
     async fn delete(&self, name: &str, expect: Expect) -> Result<()>;
 
     /// Follows one object.

@@ -1,8 +1,92 @@
-//! x
-use crate::failure::{CommandResult, Failure};
-pub async fn run(
-    _app: &crate::context::AppContext,
-    _args: crate::cli::DestroyArgs,
-) -> CommandResult {
-    Err(Failure::usage("not here yet"))
+//! `destroy-app`: stops and removes the fleet and, asked separately, the bucket.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use deploy::history::History;
+use deploy::store::Store;
+
+use crate::cli::DestroyArgs;
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit, Failure, OrFail};
+use crate::fleet::{self, Change};
+use crate::output::{self, Output};
+
+/// Says what goes, has it confirmed, and removes it.
+pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
+    let (fleet, store, output) = (app.fleet()?, app.store()?, Output::new(false));
+    let asks = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let name = &app.name;
+    if args.yes.is_none() && !asks {
+        return Err(Failure::usage("this removes the fleet, and nobody is there to confirm it")
+            .hint(format!("confirm it with `engr {name} destroy-app --yes {name}`")));
+    }
+    let instances = fleet.instances().await?;
+    let names: Vec<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
+    output.line("This stops the app and removes, with their logs:");
+    output.line(format_args!("  instances: {}", or_none(&names.join(", "))));
+    if !instances.is_empty() {
+        output.line(format_args!("  addresses: {}", or_none(&fleet.addresses().join(", "))));
+    }
+    confirm(name, args.yes.as_deref())?;
+
+    let bucket = format!("{} ({})", store.url(), releases(&*store).await);
+    let with_bucket = match args.bucket {
+        Some(with_bucket) => with_bucket,
+        None => asks && ask_for_bucket(&bucket)?,
+    };
+    fleet.destroy(&|change: &Change| output.line(change.done())).await?;
+    if with_bucket {
+        fleet::remove_bucket(name, &app.config)?;
+        output.line(format_args!("removed the bucket {bucket}"));
+    } else {
+        output.line(format_args!("the bucket stays: {bucket}"));
+        output.line(format_args!(
+            "  it goes with `engr {name} destroy-app --yes {name} --bucket`; `engr {name} sync` \
+             brings the app back"
+        ));
+    }
+    output.line(format_args!(
+        "{} still has the app: nothing there was touched",
+        app.file.path().display()
+    ));
+    Ok(Exit::Done)
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}
+
+async fn releases(store: &dyn Store) -> String {
+    match History::read(store).await.map(|history| history.releases.len()) {
+        Ok(1) => "1 release".to_owned(),
+        Ok(count) => format!("{count} releases"),
+        // A bucket that cannot be read must not keep its owner from removing it.
+        Err(error) => format!("which cannot be read: {error}"),
+    }
+}
+
+/// Has the app's name given, by the flag or by hand.
+fn confirm(name: &str, yes: Option<&str>) -> CommandResult<()> {
+    let given = match yes {
+        Some(given) => given.to_owned(),
+        None => ask("Type the app's name to go on: ")?,
+    };
+    if given == name {
+        return Ok(());
+    }
+    let given = if given.is_empty() { "nothing".to_owned() } else { format!("{given:?}") };
+    Err(Failure::usage(format!("the app is {name:?}, and {given} was given: nothing was removed")))
+}
+
+fn ask_for_bucket(bucket: &str) -> CommandResult<bool> {
+    let question = format!("Remove the bucket too, with all releases? {bucket} [y/N] ");
+    Ok(matches!(ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn ask(question: &str) -> CommandResult<String> {
+    output::print(question);
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.or_fail(Exit::Internal, "cannot read the answer")?;
+    Ok(answer.trim().to_owned())
 }

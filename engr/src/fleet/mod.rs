@@ -1,5 +1,6 @@
 //! The app's instances, whoever provides them: agents on this machine, later VMs.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -61,6 +62,32 @@ pub enum Change {
     Remove(String),
     /// The balancer is started, or told of other ports.
     Balancer(String),
+}
+
+impl Change {
+    /// What was done, for people: `created hello-1`.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Create(name) => format!("created {name}"),
+            Self::Start(name) => format!("started {name}"),
+            Self::Reconfigure(name) => format!("reconfigured {name}"),
+            Self::Remove(name) => format!("removed {name}"),
+            Self::Balancer(what) => format!("balancer: {what}"),
+        }
+    }
+}
+
+/// What would be done, for people: `+ create hello-1`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(name) => write!(f, "+ create {name}"),
+            Self::Start(name) => write!(f, "+ start {name}"),
+            Self::Reconfigure(name) => write!(f, "~ reconfigure {name}"),
+            Self::Remove(name) => write!(f, "- remove {name}"),
+            Self::Balancer(what) => write!(f, "~ balancer: {what}"),
+        }
+    }
 }
 
 /// The bucket of an app.

@@ -133,21 +133,30 @@ impl<'a> Tracker<'a> {
     }
 }
 
-/// `failed before it was ready (exit code 3): …`.
+/// `failed: exited with code 3 before it was ready`; the stage and the end where the agent's
+/// message leaves them out.
 pub fn failed(failure: &Failure) -> String {
-    let stage = match failure.stage {
-        Stage::Fetch => "while it was fetched",
-        Stage::Start => "when it was started",
-        Stage::Ready => "before it was ready",
+    let message = &failure.message;
+    let end = match (failure.exit_code, failure.signal) {
+        (Some(code), _) if !message.contains(&format!("code {code}")) => {
+            format!(" (exit code {code})")
+        }
+        (None, Some(signal)) if !message.contains(&format!("signal {signal}")) => {
+            format!(" ({})", signal_text(signal))
+        }
+        _ => String::new(),
+    };
+    format!("failed {}: {message}{end}", stage_text(failure.stage))
+}
+
+fn stage_text(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Fetch => "to fetch",
+        Stage::Start => "to start",
+        Stage::Ready => "to become ready",
         Stage::Settle => "soon after it was ready",
         Stage::Serve => "while it served",
-    };
-    let end = match (failure.exit_code, failure.signal) {
-        (Some(code), _) => format!(" (exit code {code})"),
-        (None, Some(signal)) => format!(" ({})", signal_text(signal)),
-        (None, None) => String::new(),
-    };
-    format!("failed {stage}{end}: {}", failure.message)
+    }
 }
 
 fn signal_text(number: i32) -> String {
@@ -259,9 +268,11 @@ pub(super) mod tests {
     fn a_failure_says_how_far_it_came_and_how_it_ended() {
         assert_eq!(
             failed(&failure(Stage::Ready)),
-            "failed before it was ready (exit code 3): it ended"
+            "failed to become ready: it ended (exit code 3)"
         );
+        let said = Failure { message: "exited with code 3".into(), ..failure(Stage::Fetch) };
+        assert_eq!(failed(&said), "failed to fetch: exited with code 3");
         let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
-        assert_eq!(failed(&killed), "failed soon after it was ready (signal 9, SIGKILL): it ended");
+        assert_eq!(failed(&killed), "failed soon after it was ready: it ended (signal 9, SIGKILL)");
     }
 }

@@ -89,6 +89,11 @@ impl Output {
     /// Begins a phase: on a terminal its name shows while it lasts.
     pub fn phase<'a>(&'a self, name: &'static str) -> Phase<'a> {
         self.transient(format_args!("{name:<9} …"));
+        self.noisy_phase(name)
+    }
+
+    /// Begins a phase in which somebody else, a compiler say, writes to the terminal.
+    pub fn noisy_phase<'a>(&'a self, name: &'static str) -> Phase<'a> {
         Phase { output: self, name, began: Instant::now() }
     }
 }

@@ -16,6 +16,8 @@ pub enum Style {
     Green,
     /// For what waits or warns.
     Yellow,
+    /// One of a few colours, to tell instances apart.
+    Instance(usize),
 }
 
 impl Style {
@@ -37,6 +39,7 @@ impl Style {
             Self::Red => 31,
             Self::Green => 32,
             Self::Yellow => 33,
+            Self::Instance(number) => [36, 35, 34, 32, 33, 96, 95, 94][number % 8],
         };
         if wanted { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit};
 
 /// `0.034 s`, `1.2 s`, `34 s`, `3m 20s`, `2h 5m`, `4d 3h`: as much as matters.
 pub fn length(duration: Duration) -> String {
@@ -83,11 +83,6 @@ fn age_of(text: &str) -> Option<Duration> {
         Some(days) => Duration::from_secs(DAY.into()).checked_mul(days),
         None => text.parse::<deploy::Span>().ok().map(|span| span.0),
     }
-}
-
-/// RFC 3339 to the millisecond, as JSON has it.
-pub fn rfc3339(time: Timestamp) -> String {
-    time.round(Unit::Millisecond).unwrap_or(time).to_string()
 }
 
 #[cfg(test)]

@@ -28,8 +28,9 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Makes the folders where they are missing, and removes what dead writers left.
     pub(super) fn prepare(&self) -> Done<()> {
-        make_folder(&self.objects())?;
-        make_folder(&self.temps())?;
+        make_folder(&self.root, true)?;
+        make_folder(&self.objects(), false)?;
+        make_folder(&self.temps(), false)?;
         match temp::clean(&self.temps()) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "files of writers that had died were removed"),
@@ -55,7 +56,8 @@ impl Bucket {
     /// The folder of the object `name`, made if there is none.
     pub(super) fn slots_made(&self, name: &str) -> Done<Slots> {
         let slots = self.slots(name)?;
-        make_folder(&slots.0)?;
+        // A bucket that was removed is not made again like this.
+        make_folder(&slots.0, false)?;
         Ok(slots)
     }
 
@@ -233,14 +235,15 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Makes a folder for the owner alone, and its name lasting.
-fn make_folder(folder: &Path) -> Done<()> {
+fn make_folder(folder: &Path, with_parents: bool) -> Done<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .and_then(|()| folder.parent().map_or(Ok(()), slots::sync))
-        .map_err(|error| Fault::beside(folder, error))
+    match DirBuilder::new().recursive(with_parents).mode(0o700).create(folder) {
+        // Another process made it in between.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made,
+    }
+    .and_then(|()| folder.parent().map_or(Ok(()), slots::sync))
+    .map_err(|error| Fault::beside(folder, error))
 }

@@ -47,6 +47,8 @@ mod frame;
 mod names;
 mod slots;
 mod temp;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 /// A bucket in a folder.
@@ -235,43 +237,5 @@ async fn join<T>(work: JoinHandle<Done<T>>) -> Done<T> {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(io::Error::other("the program is ending").into()),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn smoke() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Directory::open(folder.path()).unwrap();
-        let mut watch = store.watch("state.json").unwrap();
-        assert_eq!(store.write("state.json", b"1", Expect::Absent).await.unwrap(), Generation(1));
-        assert_eq!(watch.next().await.unwrap().data, b"1");
-        let start = std::time::Instant::now();
-        let (next, written) = tokio::join!(
-            watch.next(),
-            store.write("state.json", b"2", Expect::Generation(Generation(1)))
-        );
-        assert_eq!(next.unwrap().generation, written.unwrap());
-        assert!(start.elapsed().as_secs() < 2);
-        let lost = store.write("state.json", b"3", Expect::Generation(Generation(1))).await;
-        assert_eq!(lost.unwrap_err().kind, ErrorKind::Lost);
-        store.delete("state.json", Expect::Any).await.unwrap();
-        assert_eq!(store.read("state.json").await.unwrap_err().kind, ErrorKind::NotFound);
-        assert_eq!(store.write("state.json", b"4", Expect::Absent).await.unwrap(), Generation(4));
-        for _ in 0..5 {
-            store.write("fleet/x", b"", Expect::Any).await.unwrap();
-        }
-        assert_eq!(store.versions("fleet/x").await.unwrap(), [Generation(4), Generation(5)]);
-        let from = folder.path().join("from");
-        std::fs::write(&from, vec![7; 1 << 20]).unwrap();
-        store.upload("artifacts/x", &from, Expect::Absent, &|_| {}).await.unwrap();
-        store.download("artifacts/x", &from, &|_| {}).await.unwrap();
-        let names: Vec<_> =
-            store.list("").await.unwrap().into_iter().map(|s| (s.name, s.size)).collect();
-        let expected = [("artifacts/x", 1 << 20), ("fleet/x", 0), ("state.json", 1)];
-        assert_eq!(names, expected.map(|(name, size)| (name.to_owned(), size)));
     }
 }

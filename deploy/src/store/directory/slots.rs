@@ -132,7 +132,10 @@ impl Slots {
     fn each(&self, mut see: impl FnMut(u64, DirEntry) -> io::Result<()>) -> io::Result<()> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // An object that never was. A bucket that is gone is another matter, and an error.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.0.parent().map_or(Ok(()), |bucket| fs::metadata(bucket).map(drop));
+            }
             Err(error) => return Err(error),
         };
         for entry in entries {

@@ -50,10 +50,11 @@ impl DirectoryWatch {
     /// What is new, if anything is.
     fn look(&mut self) -> Result<Option<Object>> {
         let failed = |fault| self.directory.failed("watch", &self.name, fault);
-        let Some((generation, read)) =
-            self.directory.bucket.read_live(&self.name, self.last).map_err(failed)?
-        else {
-            return Ok(None);
+        let (generation, read) = match self.directory.bucket.read_live(&self.name, self.last) {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(None),
+            Err(fault) if fault.kind == ErrorKind::NotFound => return Ok(None),
+            Err(fault) => return Err(failed(fault)),
         };
         // A damaged generation is dealt with by saying so. Any other failure may pass.
         if read.as_ref().map_or_else(|fault| fault.kind == ErrorKind::Corrupt, |_| true) {

@@ -11,7 +11,7 @@ use deploy::state::State;
 use crate::build::{self, Archive};
 use crate::cli::DeployArgs;
 use crate::context::AppContext;
-use crate::failure::CommandResult;
+use crate::failure::{CommandResult, Exit, OrFail};
 use crate::output::{Output, bytes};
 use crate::publish::{HeldClaim, Published, Publisher, ensure_whole, upload_artifact};
 
@@ -53,8 +53,9 @@ pub async fn run(app: &AppContext, args: DeployArgs) -> CommandResult {
     };
     let source = match chosen {
         Some(_) => None,
-        None => source(app, args.allow_dirty, &output).await?,
+        None => build::source(app).await?,
     };
+    build::check_clean(source.as_ref(), args.allow_dirty, !output.is_json())?;
     let held = publisher.claim().await?;
     match deploy(&publisher, &held, chosen, source).await {
         Ok(published) => publisher.follow(&published).await,
@@ -115,23 +116,16 @@ fn next_environment(state: &State) -> Option<deploy::Digest> {
 
 /// Builds and archives.
 async fn built(app: &AppContext, output: &Output) -> CommandResult<Archive> {
-    let phase = output.phase("build");
+    let phase = output.noisy_phase("build");
     let built = build::build(app).await?;
-    phase.done(built.executable.display());
+    let size = std::fs::metadata(&built.executable).map_or(0, |executable| executable.len());
+    phase.done(format_args!("{} for {}, {}", app.name, built.arch.name(), bytes(size)));
     let phase = output.phase("archive");
-    let archive = build::archive(app, &built)?;
+    // Beside this thread, which renews the claim meanwhile.
+    let context = app.clone();
+    let packing = tokio::task::spawn_blocking(move || build::archive(&context, &built));
+    let archive = packing.await.or_fail(Exit::Internal, "cannot pack the app")??;
     let artifact = archive.artifact;
     phase.done(format_args!("{}, {}", artifact.digest.short(), bytes(artifact.size)));
     Ok(archive)
-}
-
-/// Where the source stands; a dirty work tree only by request.
-async fn source(
-    app: &AppContext,
-    allow_dirty: bool,
-    output: &Output,
-) -> CommandResult<Option<Source>> {
-    let source = build::source(app).await?;
-    build::check_clean(source.as_ref(), allow_dirty, !output.is_json())?;
-    Ok(source)
 }

@@ -208,8 +208,10 @@ impl Agent {
                 }
             }
             News::Event(event) => {
-                if let Event::Exited(id, _) = &event {
-                    self.runner.ended(*id);
+                match &event {
+                    Event::Exited(id, _) => self.runner.ended(*id),
+                    Event::Ready(id) => self.runner.ready(*id),
+                    _ => {}
                 }
                 self.step(event);
             }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -18,6 +19,10 @@ use crate::switch::Exit;
 
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START` of sd-daemon.h.
 const LISTEN_FDS_START: RawFd = 3;
+
+/// How often, and after which pause, an executable that is still held open for writing is tried.
+const BUSY_TRIES_MAX: u32 = 25;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// `LISTEN_PID=`, and room for the largest process id that the kernel gives.
 const LISTEN_PID: &str = "LISTEN_PID=0000000000";
@@ -68,7 +73,18 @@ pub fn start(launch: Launch) -> io::Result<Child> {
             Err(exec.run())
         });
     }
-    command.spawn()
+    // A process that another task was forking while the executable was written holds it open for
+    // writing until its own exec, a moment later (golang/go#22315 has the whole story).
+    let mut tries = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES_MAX => {
+                tries += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            started => return started,
+        }
+    }
 }
 
 /// The arguments of `execve`, made before the fork: afterwards nothing may be allocated.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::layout;
 use crate::release::Release;
 use crate::state::State;
-use crate::store::{ErrorKind, Generation, Result, Store};
+use crate::store::{ErrorKind, Generation, Result, Store, with_tries};
 
 /// All releases that the bucket still knows, oldest first.
 #[derive(Debug, Default)]
@@ -23,8 +23,9 @@ impl History {
     /// What the store fails with. A damaged generation is no failure: it is listed.
     pub async fn read(store: &dyn Store) -> Result<Self> {
         let mut history = Self::default();
-        for generation in store.versions(layout::STATE).await? {
-            let object = match store.read_generation(layout::STATE, generation).await {
+        for generation in with_tries(async || store.versions(layout::STATE).await).await? {
+            let read = async || store.read_generation(layout::STATE, generation).await;
+            let object = match with_tries(read).await {
                 Ok(object) => object,
                 // Pruned since the listing.
                 Err(error) if error.kind == ErrorKind::NotFound => continue,

@@ -172,3 +172,16 @@ pub struct VersionView {
     /// How often it was started again after it had ended by itself.
     pub restarts: u32,
 }
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.signal) {
+            (_, Some(number)) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(f, "was ended by {signal} (signal {number})"),
+                Err(_) => write!(f, "was ended by signal {number}"),
+            },
+            (Some(code), None) => write!(f, "exited with code {code}"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
+}

@@ -65,7 +65,9 @@ mod tests {
     async fn only_what_runs_from_the_folder_is_stopped() {
         let ours = tempfile::tempdir().unwrap();
         let program = ours.path().join("app");
-        fs::copy("/bin/sleep", &program).unwrap();
+        // By another process: a test that forks meanwhile would hold the file open for writing.
+        let copied = std::process::Command::new("cp").arg("/bin/sleep").arg(&program).status();
+        assert!(copied.unwrap().success());
         let mut app = std::process::Command::new(&program).arg("600").spawn().unwrap();
         let other = tempfile::tempdir().unwrap();
         stop(other.path()).await.unwrap();

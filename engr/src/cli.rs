@@ -233,8 +233,8 @@ pub struct CreateArgs {
 pub struct ConfigSetArgs {
     /// Which, e.g. `port` or `health.path`
     pub key: String,
-    /// Its value; several for a list
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// Its value; several for a list (after `--` where one starts with `-`)
+    #[arg(required = true)]
     pub values: Vec<String>,
     /// Only change engr.json; the next deploy takes it along
     #[arg(long)]

@@ -61,7 +61,7 @@ impl Plan {
         if is_plain && let Some(manifest) = nearest(root, "Cargo.toml") {
             return Ok(Self::Cargo { folder: manifest, package: Some(package.to_owned()) });
         }
-        let folder = root.join(package);
+        let folder: PathBuf = root.join(package).components().collect();
         let must_be_folder = package.starts_with(['.', '/']);
         match (folder.is_dir(), must_be_folder) {
             (true, _) => Self::of_folder(folder),

@@ -152,12 +152,15 @@ impl Runner {
                 return Some(Event::PrepareFailed(id, message));
             }
         };
-        version.abilities = abilities;
         let release = version.release.clone();
         let ports = &release.settings.ports;
         version.is_handed = abilities.takes_sockets
             && !ports.is_empty()
             && !lock(&self.self_binders).contains(&identity(&release));
+        // Bytes that promised one protocol in vain do not speak for the other.
+        let misled = abilities.takes_sockets && !version.is_handed && !ports.is_empty();
+        version.abilities =
+            Abilities { tells_readiness: abilities.tells_readiness && !misled, ..abilities };
         let is_handed = version.is_handed;
         if let Err(message) = self.refresh_addresses(ports) {
             return Some(Event::PrepareFailed(id, message));

@@ -1,3 +1,5 @@
 //! Helpers of the tests.
 
+pub mod apps;
+pub mod launch;
 pub mod load;

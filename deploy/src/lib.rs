@@ -23,6 +23,8 @@ pub mod artifact;
 pub mod claim;
 pub mod digest;
 pub mod environment;
+#[cfg(test)]
+mod fixtures;
 pub mod history;
 pub mod id;
 pub mod layout;

@@ -5,6 +5,9 @@ use crate::layout;
 use crate::state::{State, StateError};
 use crate::store::{self, ErrorKind, Expect, Generation, Object, Store, StoreError, with_tries};
 
+#[cfg(test)]
+mod tests;
+
 /// How often a step is decided anew after somebody else wrote in between.
 const SWAP_ATTEMPTS_MAX: u32 = 20;
 

@@ -160,3 +160,6 @@ impl Fate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,12 @@ impl Memory {
         self.lock().get(name).cloned().unwrap_or_default()
     }
 
+    /// Somebody else's write, whatever the weather.
+    pub(crate) fn put_aside(&self, name: &str, data: &[u8], expect: Expect) {
+        let slot = Some(Stored { data: data.to_owned(), rotten: false });
+        self.put(name, slot, expect).expect("what somebody else expects holds");
+    }
+
     /// Damages one generation.
     pub(crate) fn rot(&self, name: &str, generation: Generation) {
         let mut bucket = self.lock();

@@ -35,6 +35,8 @@ pub mod release;
 pub mod report;
 pub mod rollout;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod span;
 pub mod state;
 pub mod store;

@@ -47,7 +47,7 @@ impl Deployer {
     pub(super) async fn run(self) {
         let actions = 1 + self.world.random().below(3);
         for number in 0..actions {
-            sleep(self.world.span(60)).await;
+            sleep(self.world.span(self.world.pause_secs_max)).await;
             let killed_after = self.world.span(90);
             let killed = self.world.random().percent(25);
             let action = self.act(format!("{}-{number}", self.name));

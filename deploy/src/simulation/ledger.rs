@@ -51,6 +51,7 @@ impl Ledger {
         let before = std::iter::once(&nothing).chain(&written);
         for ((before, after), generation) in before.zip(&written).zip(1..) {
             numbers.damaged += u64::from(before.rotten);
+            check_claim(before, after);
             let Some(release) = &after.state.release else { continue };
             if numbers.add(release) {
                 self.check_publish(before, release, after, Generation(generation));
@@ -102,6 +103,18 @@ impl Ledger {
             let rotten = written[generation.0 as usize - 1].rotten;
             assert!(rotten || readable.contains(id), "{id} was published, and is lost");
         }
+    }
+}
+
+/// A claim takes the place of a dead one only.
+fn check_claim(before: &Written, after: &Written) {
+    // The claim of a state that could not be read binds nobody.
+    if before.rotten {
+        return;
+    }
+    if let (Some(before), Some(after)) = (&before.state.claim, &after.state.claim) {
+        let taken = before.id != after.id && before.is_live(after.since);
+        assert!(!taken, "{before:?} was taken by {after:?}");
     }
 }
 

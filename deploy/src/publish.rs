@@ -5,6 +5,9 @@ use crate::layout;
 use crate::state::{State, StateError};
 use crate::store::{self, ErrorKind, Expect, Generation, Object, Store, StoreError, with_tries};
 
+#[cfg(test)]
+mod tests;
+
 /// How often a step is decided anew after somebody else wrote in between.
 const SWAP_ATTEMPTS_MAX: u32 = 20;
 
@@ -179,11 +182,10 @@ async fn find(
     expected: Expect,
 ) -> store::Result<Option<Generation>> {
     let generations = with_tries(async || store.versions(layout::STATE).await).await?;
-    let is_later = |generation: &Generation| match expected {
-        Expect::Generation(expected) => *generation > expected,
-        Expect::Absent | Expect::Any => true,
-    };
-    for generation in generations.into_iter().filter(is_later) {
+    for generation in generations {
+        if matches!(expected, Expect::Generation(expected) if generation <= expected) {
+            continue;
+        }
         let read = async || store.read_generation(layout::STATE, generation).await;
         let object = match with_tries(read).await {
             Ok(object) => object,

@@ -165,3 +165,6 @@ impl Fate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

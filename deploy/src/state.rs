@@ -12,6 +12,9 @@ use crate::claim::{CLAIM_LIFE, Claim};
 use crate::id::Id;
 use crate::release::{Artifact, Draft, Release};
 
+#[cfg(test)]
+mod tests;
+
 /// The layout that this program writes. It changes only when an old reader would go wrong.
 pub const SCHEMA: u32 = 1;
 

@@ -27,7 +27,8 @@ pub(crate) enum Fate {
     Rots,
 }
 
-/// Decides how long a call takes, and what becomes of it. Told the call and the object.
+/// Decides how long a call's way to the bucket takes, and the answer's way back, and what becomes
+/// of the call. Told the call and the object.
 pub(crate) type Weather = Box<dyn FnMut(&'static str, &str) -> (Duration, Fate) + Send>;
 
 /// One generation; `None` is a deletion.
@@ -65,8 +66,8 @@ impl Memory {
     }
 
     /// The next writes meet these fates, and all other calls go through.
-    pub(crate) fn fates_of_writes(&self, fates: &[Fate]) {
-        let mut fates = fates.to_vec().into_iter();
+    pub(crate) fn fates_of_writes(&self, fates: Vec<Fate>) {
+        let mut fates = fates.into_iter();
         self.turn(Box::new(move |operation, _| {
             let fate = if operation == "write" { fates.next() } else { None };
             (Duration::ZERO, fate.unwrap_or(Fate::Done))
@@ -76,6 +77,12 @@ impl Memory {
     /// All that was ever written under `name`, as it was written.
     pub(crate) fn slots(&self, name: &str) -> Vec<Slot> {
         self.lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// Somebody else's write, whatever the weather.
+    pub(crate) fn put_aside(&self, name: &str, data: &[u8], expect: Expect) {
+        let slot = Some(Stored { data: data.to_owned(), rotten: false });
+        self.put(name, slot, expect).expect("what somebody else expects holds");
     }
 
     /// Damages one generation.
@@ -94,18 +101,16 @@ impl Memory {
         StoreError { operation, object, bucket, kind, cause: None }
     }
 
-    async fn fate(&self, operation: &'static str, name: &str) -> Fate {
+    async fn fate(&self, operation: &'static str, name: &str) -> (Duration, Fate) {
         let (delay, fate) = self.weather.lock().unwrap()(operation, name);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        fate
+        pass(delay).await;
+        (delay, fate)
     }
 
     /// Waits as long as the call takes; then it may go through.
     async fn call(&self, operation: &'static str, name: &str) -> Result<()> {
         match self.fate(operation, name).await {
-            Fate::Fails => Err(self.failed(operation, name, ErrorKind::Unavailable)),
+            (_, Fate::Fails) => Err(self.failed(operation, name, ErrorKind::Unavailable)),
             _ => Ok(()),
         }
     }
@@ -151,6 +156,44 @@ impl Memory {
         self.changes.send_replace(());
         Ok(Generation(slots.len() as u64))
     }
+
+    /// A write, at the moment when it reaches the bucket.
+    fn write_now(
+        &self,
+        name: &str,
+        data: &[u8],
+        expect: Expect,
+        fate: Fate,
+    ) -> std::result::Result<Generation, ErrorKind> {
+        let slot = Some(Stored { data: data.to_owned(), rotten: fate == Fate::Rots });
+        match fate {
+            Fate::Done | Fate::Rots => self.put(name, slot, expect),
+            Fate::Fails => Err(ErrorKind::Unavailable),
+            Fate::AnswerLost => {
+                self.put(name, slot, expect)?;
+                Err(ErrorKind::Unavailable)
+            }
+            Fate::AnswerWrong => {
+                self.put(name, slot, expect)?;
+                Err(ErrorKind::Lost)
+            }
+            Fate::Late(delay) => {
+                let (memory, name) = (self.clone(), name.to_owned());
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    // Nobody hears whether it held by then.
+                    let _ = memory.put(&name, slot, expect);
+                });
+                Err(ErrorKind::Unavailable)
+            }
+        }
+    }
+}
+
+async fn pass(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
 }
 
 fn live(slots: &[Slot]) -> Option<Generation> {
@@ -188,30 +231,10 @@ impl Store for Memory {
     }
 
     async fn write(&self, name: &str, data: &[u8], expect: Expect) -> Result<Generation> {
-        let failed = |kind| self.failed("write", name, kind);
-        let fate = self.fate("write", name).await;
-        let slot = Some(Stored { data: data.to_owned(), rotten: fate == Fate::Rots });
-        match fate {
-            Fate::Done | Fate::Rots => self.put(name, slot, expect).map_err(failed),
-            Fate::Fails => Err(failed(ErrorKind::Unavailable)),
-            Fate::AnswerLost => {
-                self.put(name, slot, expect).map_err(failed)?;
-                Err(failed(ErrorKind::Unavailable))
-            }
-            Fate::AnswerWrong => {
-                self.put(name, slot, expect).map_err(failed)?;
-                Err(failed(ErrorKind::Lost))
-            }
-            Fate::Late(delay) => {
-                let (memory, name) = (self.clone(), name.to_owned());
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    // Nobody hears whether it held by then.
-                    let _ = memory.put(&name, slot, expect);
-                });
-                Err(failed(ErrorKind::Unavailable))
-            }
-        }
+        let (delay, fate) = self.fate("write", name).await;
+        let written = self.write_now(name, data, expect, fate);
+        pass(delay).await;
+        written.map_err(|kind| self.failed("write", name, kind))
     }
 
     async fn stat(&self, name: &str) -> Result<Option<Stat>> {

@@ -49,7 +49,7 @@ mod tests {
 
     async fn write(fates: &[Fate]) -> (Result<crate::store::Generation>, Duration) {
         let (store, start) = (Memory::new(), Instant::now());
-        store.fates_of_writes(fates);
+        store.fates_of_writes(fates.to_vec());
         let written = with_tries(async || store.write("x", b"", Expect::Absent).await).await;
         (written, start.elapsed())
     }

@@ -69,9 +69,9 @@ pub struct DemoArgs {
     /// How many instances
     #[arg(long, default_value_t = 3)]
     pub instances: u32,
-    /// The fleet's port on 127.0.0.1
-    #[arg(long, default_value_t = 8080)]
-    pub port: u16,
+    /// The fleet's port on 127.0.0.1 [default: 8080, or the next free one]
+    #[arg(long)]
+    pub port: Option<u16>,
 }
 
 /// The demo's examples.

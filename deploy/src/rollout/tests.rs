@@ -27,7 +27,7 @@ fn an_instance_stands_where_its_report_says() {
     );
     assert_eq!(
         of(report(Some(2), Phase::Settling, settling.clone())),
-        Standing::Settling { switched: at(10) }
+        Standing::Settling { switched: at(10), note: None }
     );
     assert_eq!(of(done(2)), Standing::Done { switched: at(10), note: None });
     assert_eq!(of(failed(2)), Standing::Failed(failure(2)));

@@ -380,8 +380,14 @@ impl World {
         if good.is_some() && serves.is_none() {
             self.broken("a good release is known and nothing serves");
         }
-        if !matches!(snapshot.phase, Phase::Serving | Phase::BackingOff | Phase::Idle) {
-            self.broken("a switch does not end");
+        // What crashes again and again, or is never ready, may be at its next start.
+        let serves_badly = snapshot.serving.is_some_and(|version| {
+            !matches!(self.temper(version.id), Temper::Good | Temper::BindsItself)
+        });
+        match snapshot.phase {
+            Phase::Serving | Phase::BackingOff | Phase::Idle => {}
+            Phase::Starting if serves_badly => {}
+            _ => self.broken("a switch does not end"),
         }
         if self.up.len() > 1 {
             self.broken("more than one version is left");

@@ -158,6 +158,9 @@ pub struct Snapshot {
     pub serving: Option<VersionView>,
     /// Versions that finish what they have.
     pub draining: Vec<VersionView>,
+    /// A release has failed, and the version that was ended for it is not ready again yet: whoever
+    /// hears of the failure is to find the old version serving.
+    pub is_restoring: bool,
     /// Whether the load balancer may send connections here.
     pub healthy: bool,
 }

@@ -88,6 +88,7 @@ impl Machine {
                 return;
             }
         }
+        self.is_restoring = false;
         let next = self.new_version(release);
         actions.push(prepare(&next));
         self.switch = Switch::Preparing { next };
@@ -215,6 +216,7 @@ impl Machine {
                 self.switch = other;
                 if let Some(version) = self.serving.as_mut().filter(|version| version.id == id) {
                     version.become_ready();
+                    self.is_restoring = false;
                 }
             }
         }

@@ -80,6 +80,7 @@ impl Machine {
             return;
         }
         version.back_off(now);
+        self.is_restoring = false;
         let release = version.release.number;
         actions.push(Action::Record(Record::Crashed { release, version: id, exit }));
     }
@@ -133,6 +134,7 @@ impl Machine {
                 self.remove(next, actions);
             }
             Before::Ended(old) => {
+                self.is_restoring = true;
                 self.return_to(old, actions);
                 self.remove(next, actions);
             }

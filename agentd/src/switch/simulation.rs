@@ -12,7 +12,7 @@ use deploy::report::Phase;
 use super::tests::release_with;
 use super::*;
 
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn the_rules_hold_for_every_seed() {
@@ -388,6 +388,9 @@ impl World {
             Phase::Serving | Phase::BackingOff | Phase::Idle => {}
             Phase::Starting if serves_badly => {}
             _ => self.broken("a switch does not end"),
+        }
+        if snapshot.phase == Phase::Serving && !snapshot.healthy {
+            self.broken("what serves is not taken for healthy");
         }
         if self.up.len() > 1 {
             self.broken("more than one version is left");

@@ -40,6 +40,9 @@ pub async fn run(args: DemoArgs) -> CommandResult {
         scratch.keep(&steps);
         return shown;
     }
+    if shown.as_ref().is_err_and(|failure| failure.exit == Exit::Interrupted) {
+        print("interrupted: stopping the fleet, removing the folder\n");
+    }
     // The folder holds all that is needed to find and stop the fleet: it goes last.
     match (steps.destroy().await, shown) {
         (Ok(()), shown) => scratch.remove().and(shown),

@@ -114,22 +114,17 @@ impl Example {
 }
 
 /// This repository's workspace, with the example and the library as its only members: so that the
-/// versions are those that this program was built with. Its profiles are left out: they are for
-/// small programs, and take long.
+/// versions are those that this program was built with. The profiles are for small programs, which
+/// take long to build: somebody waits for this one.
 fn workspace() -> String {
-    let profiles = WORKSPACE.find("[profile.").unwrap_or(WORKSPACE.len());
-    let comment = WORKSPACE[..profiles].trim_end().rfind("\n\n").unwrap_or(profiles);
-    let kept = WORKSPACE[..profiles].trim_end();
-    // A comment right before the first profile belongs to it.
-    let kept = match kept[comment..].trim_start().starts_with('#') {
-        true => &kept[..comment],
-        false => kept,
-    };
+    const PROFILE: &str = "[profile.release]\nopt-level = 1\n";
+    let sections = WORKSPACE.split("\n\n").filter(|section| !section.contains("[profile."));
     let members = |line: &str| match line.starts_with("members = ") {
-        true => "members = [\"engineer\", \"hello\"]".to_owned(),
-        false => line.to_owned(),
+        true => "members = [\"engineer\", \"hello\"]\n".to_owned(),
+        false => line.to_owned() + "\n",
     };
-    kept.lines().map(|line| members(line) + "\n").collect()
+    let sections = sections.map(|section| section.lines().map(members).collect::<String>());
+    sections.chain([PROFILE.to_owned()]).collect::<Vec<_>>().join("\n")
 }
 
 /// This repository's lock, with the example and what it needs: whoever has built this program has
@@ -202,7 +197,7 @@ mod tests {
     fn the_workspace_has_two_members_and_what_they_need() {
         let workspace = workspace();
         assert!(workspace.contains("\nmembers = [\"engineer\", \"hello\"]\n"), "{workspace}");
-        assert!(!workspace.contains("profile") && workspace.contains("[workspace.lints.clippy]"));
+        assert!(!workspace.contains("lto") && workspace.contains("[workspace.lints.clippy]"));
         let lock = lock();
         for name in ["engineer", "hello", "hyper", "libc", "tokio"] {
             assert!(lock.contains(&format!("\n[[package]]\nname = \"{name}\"\n")), "{name}");

@@ -1,10 +1,11 @@
 //! The demo's steps: commands of this very program, run as anybody would run them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 use crate::interrupt::Interrupt;
-use crate::output::{Style, print};
+use crate::output::{Output, Style, print};
 
 use super::scratch::Scratch;
 
@@ -177,13 +178,16 @@ impl Steps {
         let ended = tokio::select! {
             biased;
             () = self.interrupt.raised() => None,
-            ended = run => Some(ended.or_fail(Exit::Internal, "cannot run engr")?),
+            ended = run => Some(ended),
+            never = show_seconds() => match never {},
         };
-        let Some((said, status)) = ended else {
+        clear();
+        let Some(ended) = ended else {
             end(&mut child).await?;
             let interrupted = anyhow::anyhow!("the demo was interrupted");
             return Err(Failure::new(Exit::Interrupted, interrupted));
         };
+        let (said, status) = ended.or_fail(Exit::Internal, "cannot run engr")?;
         if status.success() {
             return Ok(());
         }
@@ -251,9 +255,25 @@ async fn end(child: &mut Child) -> CommandResult<()> {
     Ok(())
 }
 
+/// Counts the seconds of a step on a terminal: a first build may take a while.
+async fn show_seconds() -> Infallible {
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let seconds = began.elapsed().as_secs();
+        Output::new(false).transient(Style::Dim.paint(format_args!("  {seconds} s …")));
+    }
+}
+
+/// Takes the seconds away, before a line that stays.
+fn clear() {
+    Output::new(false).transient("");
+}
+
 /// One line for a phase that took its time, and one for each instance's switch.
 fn show(event: &Value, switched: &mut BTreeSet<String>) {
     let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    clear();
     match (event["type"].as_str(), event["seconds"].as_f64()) {
         (Some("phase"), Some(seconds)) if text("phase") != "rollout" => {
             let seconds = Style::Dim.paint(format!("{seconds:.1} s"));

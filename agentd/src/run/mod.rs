@@ -152,12 +152,15 @@ impl Runner {
                 return Some(Event::PrepareFailed(id, message));
             }
         };
-        version.abilities = abilities;
         let release = version.release.clone();
         let ports = &release.settings.ports;
         version.is_handed = abilities.takes_sockets
             && !ports.is_empty()
             && !lock(&self.self_binders).contains(&identity(&release));
+        // Bytes that promised one protocol in vain do not speak for the other.
+        let misled = abilities.takes_sockets && !version.is_handed && !ports.is_empty();
+        version.abilities =
+            Abilities { tells_readiness: abilities.tells_readiness && !misled, ..abilities };
         let is_handed = version.is_handed;
         if let Err(message) = self.refresh_addresses(ports) {
             return Some(Event::PrepareFailed(id, message));
@@ -165,7 +168,7 @@ impl Runner {
         let has_sockets = lock(&self.groups).values().any(|group| !group.is_empty());
         let note = match (ports.is_empty(), is_handed) {
             (true, _) => None,
-            (_, true) => others_bind.then_some("the old version bound its port by itself"),
+            (_, true) => others_bind.then_some("the old version binds its port by itself"),
             (_, false) if has_sockets => Some("it binds its port by itself"),
             (_, false) if !others_bind => None,
             (_, false) => (!others_are_seen || !self.addresses(ports).all(can_bind_beside))
@@ -174,7 +177,7 @@ impl Runner {
         let way = match note {
             None => Way::Overlap,
             Some(note) => {
-                let note = Some(format!("{note}: the old version was stopped first"));
+                let note = Some(format!("{note}, so the old version was stopped first"));
                 Way::StopFirst { note }
             }
         };
@@ -389,6 +392,21 @@ impl Runner {
     pub fn ready(&mut self, id: VersionId) {
         if let Some(process) = self.versions.get_mut(&id).and_then(|v| v.process.as_mut()) {
             process.is_ready = true;
+        }
+    }
+
+    /// What was waited for in vain, where the version did not become ready.
+    pub fn awaited(&self, id: VersionId) -> Option<String> {
+        let version = self.versions.get(&id)?;
+        let health = version.release.settings.health.as_ref();
+        match (version.abilities.tells_readiness, health) {
+            (true, None) => Some("it did not say READY=1".to_owned()),
+            (false, Some(health)) => Some(format!("GET {} did not answer 2xx or 3xx", health.path)),
+            (true, Some(health)) => Some(format!(
+                "it did not say READY=1, or GET {} did not answer 2xx or 3xx",
+                health.path
+            )),
+            (false, None) => None,
         }
     }
 

@@ -55,23 +55,41 @@ impl Watcher {
                 tracing::error!(%error, "cannot lead the probe");
             }
         };
-        let waited = readiness::wait(self.abilities, &notify, self.pid, health, lead).await;
+        let waited = tokio::select! {
+            waited = readiness::wait(self.abilities, &notify, self.pid, health, lead) => waited,
+            () = self.until_it_binds() => return self.make_way(),
+        };
         if let Err(error) = waited {
             // The deadline of the release ends this.
             tracing::error!(%error, "cannot hear whether the app is ready");
             return;
         }
-        if !self.handed.is_empty() && self.has_own_listener() {
-            tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
-            self.binds_itself.store(true, Ordering::Relaxed);
-            process::signal(self.pid, Signal::SIGKILL);
-            return;
+        if self.has_own_listener() {
+            return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
     }
 
+    /// Waits until the app listens on its port with a socket of its own, though it was handed one.
+    async fn until_it_binds(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.has_own_listener() {
+                return;
+            }
+        }
+    }
+
+    /// It leaves the sockets that it was handed, so it must be started without them: they stand in
+    /// its way.
+    fn make_way(&self) {
+        tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
+        self.binds_itself.store(true, Ordering::Relaxed);
+        process::signal(self.pid, Signal::SIGKILL);
+    }
+
     fn has_own_listener(&self) -> bool {
-        let Some(address) = self.address else { return false };
+        let Some(address) = self.address.filter(|_| !self.handed.is_empty()) else { return false };
         let listens = Sockets::of_session(self.pid)
             .and_then(|sockets| sockets.listens(address.port(), &self.handed));
         listens.unwrap_or_else(|error| {

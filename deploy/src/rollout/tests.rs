@@ -27,7 +27,7 @@ fn an_instance_stands_where_its_report_says() {
     );
     assert_eq!(
         of(report(Some(2), Phase::Settling, settling.clone())),
-        Standing::Settling { switched: at(10) }
+        Standing::Settling { switched: at(10), note: None }
     );
     assert_eq!(of(done(2)), Standing::Done { switched: at(10), note: None });
     assert_eq!(of(failed(2)), Standing::Failed(failure(2)));
@@ -58,7 +58,7 @@ fn the_verdict_waits_for_all_and_none_is_no_success() {
     let done = Standing::Done { switched: at(0), note: None };
     let failed = Standing::Failed(failure(2));
     let superseded = |by| Standing::Superseded { by };
-    let settling = Standing::Settling { switched: at(0) };
+    let settling = Standing::Settling { switched: at(0), note: None };
     let cases: [(&[&Standing], Verdict); 10] = [
         (&[], Verdict::NoInstances),
         (&[&done], Verdict::Done),

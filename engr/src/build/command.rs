@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::compiler::Compiler;
 use super::failed;
-use crate::config::{Arch, BuildCommand};
+use crate::config::BuildCommand;
 use crate::context::AppContext;
 use crate::failure::CommandResult;
 
@@ -13,17 +13,12 @@ pub async fn build(
     compiler: &Compiler,
     app: &AppContext,
     build: &BuildCommand,
-    arch: Arch,
 ) -> CommandResult<PathBuf> {
     run(compiler, app, "build.command", &build.command).await?;
     let output = app.root().join(&build.output);
     if !output.is_file() {
-        return Err(failed(format_args!(
-            "`build.command` made no file {} for {}",
-            output.display(),
-            arch.name()
-        ))
-        .hint("`build.output` is the executable's path from the folder of engr.json"));
+        return Err(failed(format_args!("`build.command` made no file {}", output.display()))
+            .hint("`build.output` is the executable's path from the folder of engr.json"));
     }
     Ok(output)
 }

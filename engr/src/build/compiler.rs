@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::failed;
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, interrupted};
 
 /// How long an interrupted compiler may take to clean up after itself.
 const TERM_WAIT: Duration = Duration::from_secs(2);
@@ -71,8 +71,7 @@ impl Compiler {
                 ended.or_fail(Exit::Internal, format!("cannot wait for {program}"))
             }
             () = interrupt.raised() => {
-                Err(Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted while building"))
-                    .hint("nothing was published"))
+                Err(interrupted())
             }
         }
     }

@@ -54,6 +54,17 @@ pub fn check(executable: &Path, arch: Arch, may_be_script: bool) -> CommandResul
     }
 }
 
+/// Whether it is there and an executable for any machine.
+pub fn is_elf(path: &Path) -> CommandResult<bool> {
+    match head(path) {
+        Ok(head) => Ok(matches!(format(&head), Format::Elf(_) | Format::OtherElf)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            Err(error).or_fail(Exit::BuildFailed, format!("cannot read {}", path.display()))
+        }
+    }
+}
+
 fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;

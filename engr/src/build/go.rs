@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::compiler::Compiler;
-use super::failed;
+use super::{elf, failed};
 use crate::config::Arch;
 use crate::failure::CommandResult;
 
@@ -35,11 +35,9 @@ pub async fn build(
             .hint("the compiler's words are above; nothing was published"));
     }
     // A package that is no program builds, and leaves an archive of objects or nothing.
-    if !to.is_file() {
-        return Err(failed(format_args!(
-            "`package` {package:?} is no Go program: it makes no executable"
-        ))
-        .hint("name the folder or import path of a `package main`"));
+    if !elf::is_elf(&to)? {
+        return Err(failed("what `package` names is no Go program: it makes no executable")
+            .hint("name the folder or import path of a `package main`"));
     }
     Ok(to)
 }

@@ -68,7 +68,7 @@ pub async fn build(app: &AppContext) -> CommandResult<Built> {
         Plan::Cargo { folder, package } => {
             rust::build(&compiler, folder, package.as_deref(), flags, arch).await?
         }
-        Plan::Command { build } => command::build(&compiler, app, build, arch).await?,
+        Plan::Command { build } => command::build(&compiler, app, build).await?,
     };
     let is_by_command = matches!(plan, Plan::Command { .. });
     elf::check(&executable, arch, is_by_command)?;

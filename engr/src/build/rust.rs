@@ -194,23 +194,30 @@ struct Toolchain {
 impl Toolchain {
     /// The toolchain that builds in `folder`, if it can build for `target`.
     async fn of(compiler: &Compiler, folder: &Path, target: &str) -> CommandResult<Self> {
-        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-        let mut command = compiler.command(rustc, folder)?;
-        command.args(["--version", "--verbose", "--target", target]);
-        command.args(["--print", "sysroot", "--print", "target-libdir"]);
-        command.stdout(Stdio::piped());
-        let (status, output) = compiler.output(command).await?;
-        let text = String::from_utf8_lossy(&output);
-        let commit = text.lines().find_map(|line| line.strip_prefix("commit-hash: "));
-        let mut paths = text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from);
-        let (true, Some(sysroot), Some(libraries)) = (status.success(), paths.next(), paths.next())
-        else {
-            return Err(failed(format_args!("rustc does not say where it is ({status})")));
+        let version = Self::ask(compiler, folder, &["--version", "--verbose"]).await?;
+        let commit = version.iter().find_map(|line| line.strip_prefix("commit-hash: "));
+        let where_is = ["--target", target, "--print", "sysroot", "--print", "target-libdir"];
+        let paths = Self::ask(compiler, folder, &where_is).await?;
+        let [sysroot, libraries] = &paths[..] else {
+            return Err(failed(format_args!("rustc does not say where it is, but {paths:?}")));
         };
+        let (sysroot, libraries) = (PathBuf::from(sysroot), Path::new(libraries));
         if !libraries.is_dir() {
             return Err(no_target(target));
         }
-        Ok(Self { sysroot, commit: commit.unwrap_or("unknown").to_owned() })
+        Ok(Self { sysroot, commit: commit.unwrap_or("unknown").to_string() })
+    }
+
+    /// The lines that rustc answers.
+    async fn ask(compiler: &Compiler, folder: &Path, args: &[&str]) -> CommandResult<Vec<String>> {
+        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+        let mut command = compiler.command(rustc, folder)?;
+        command.args(args).stdout(Stdio::piped());
+        let (status, output) = compiler.output(command).await?;
+        match status.success() {
+            true => Ok(String::from_utf8_lossy(&output).lines().map(str::to_owned).collect()),
+            false => Err(failed(format_args!("rustc {} failed ({status})", args.join(" ")))),
+        }
     }
 
     /// Paths of this machine that a compiler would write into the executable, and what it writes

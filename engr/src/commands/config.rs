@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::cli::{ConfigSetArgs, PublishArgs};
-use crate::config::keys::{self, KEYS, Kind};
+use crate::config::keys::{self, IN_RELEASE, KEPT_ONLY, KEYS, Kind};
 use crate::config::{self, AppConfig, EngrFile, schema};
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
@@ -62,70 +62,75 @@ pub fn get(app: &AppContext, key: &str) -> CommandResult {
     }
 }
 
-/// Changes one setting.
-pub async fn set(app: AppContext, args: ConfigSetArgs) -> CommandResult {
+/// Changes one setting. The others may be wrong: so they are put right.
+pub async fn set(app: &str, args: ConfigSetArgs) -> CommandResult {
+    let file = EngrFile::find()?;
+    file.must_have(app)?;
     let (key, kind) = config::key(&args.key)?;
     let Some(value) = kind.read(&args.values) else {
         return Err(wrong_value(&key, kind, &args.values));
     };
-    let before = app.file.value(&app.name, &key);
-    if before == Some(&value) {
-        print(format_args!("{} of {} is {} already\n", key, app.name, shown(&value)));
-        return Ok(Exit::Done);
+    let before = file.value(app, &key).cloned();
+    if before.as_ref() == Some(&value) {
+        print(format_args!("{key} of {app} is {} already\n", shown(&value)));
+        // It may have been staged, or its publish may have failed.
+        return Ok(published(app, &file, &key, args.stage).await?.unwrap_or(Exit::Done));
     }
-    let was = before.map_or("not set".to_owned(), shown);
-    let file = app.file.with_value(&app.name, &key, &value)?;
-    let told = format!("{key} of {} is now {} (was {was})", app.name, shown(&value));
-    change(app, file, key, &told, args.stage).await
+    let file = file.with_value(app, &key, &value)?;
+    file.save()?;
+    let was = before.as_ref().map_or("not set".to_owned(), shown);
+    print(format_args!("{key} of {app} is now {} (was {was})\n", shown(&value)));
+    reach(app, &file, &key, args.stage).await
 }
 
 /// Removes one setting.
-pub async fn unset(app: AppContext, key: &str, stage: bool) -> CommandResult {
+pub async fn unset(app: &str, key: &str, stage: bool) -> CommandResult {
+    let file = EngrFile::find()?;
+    file.must_have(app)?;
     let (key, _) = config::key(key)?;
-    if app.file.value(&app.name, &key).is_none() {
-        print(format_args!("{key} of {} is not set\n", app.name));
-        return Ok(Exit::Done);
+    if file.value(app, &key).is_none() {
+        print(format_args!("{key} of {app} is not set\n"));
+        return Ok(published(app, &file, &key, stage).await?.unwrap_or(Exit::Done));
     }
-    let file = app.file.without(&app.name, &key)?;
-    let default = default(&file.app(&app.name)?, &key);
-    let now = default.map_or(String::new(), |value| format!(", and {} by default", shown(&value)));
-    let told = format!("{key} of {} is no longer set{now}", app.name);
-    change(app, file, key, &told, stage).await
-}
-
-/// Writes the changed file, and brings the change to where it counts.
-async fn change(
-    app: AppContext,
-    file: EngrFile,
-    key: String,
-    told: &str,
-    stage: bool,
-) -> CommandResult {
-    let config = file.app(&app.name)?;
+    let file = file.without(app, &key)?;
     file.save()?;
-    print(format_args!("{told}\n"));
-    reach(&AppContext { name: app.name, file, config }, &app.config, key, stage).await
+    let default = default(&file.app(app)?, &key);
+    let now = default.map_or(String::new(), |value| format!(", and {} by default", shown(&value)));
+    print(format_args!("{key} of {app} is no longer set{now}\n"));
+    reach(app, &file, &key, stage).await
 }
 
-/// Brings a change of the settings to the instances: as a release, where they reach them.
-async fn reach(app: &AppContext, before: &AppConfig, key: String, stage: bool) -> CommandResult {
-    let name = &app.name;
-    let reaches = app.config.settings() != before.settings();
-    if reaches && !stage && app.config.is_local() {
-        return publish::reconfigure(app, vec![key], &PublishArgs::default()).await;
+/// Brings a change of `key` to where it counts, or says what will.
+async fn reach(name: &str, file: &EngrFile, key: &str, stage: bool) -> CommandResult {
+    if let Some(exit) = published(name, file, key, stage).await? {
+        return Ok(exit);
     }
     if key == "instance-count" {
         print(format_args!("`engr {name} sync` brings the fleet to it\n"));
-    } else if reaches || !is_kept_only(&key) {
+    } else if !KEPT_ONLY.contains(&first(key)) {
         print(format_args!("the next deploy takes it along: `engr {name} deploy`\n"));
     }
     Ok(Exit::Done)
 }
 
-/// Whether nothing uses the key yet.
-fn is_kept_only(key: &str) -> bool {
-    ["zone", "machine-type", "image", "roles", "scopes", "tags", "staged-deploy", "debug"]
-        .contains(&key)
+/// Publishes what the file says, if `key` is one that a release carries and it is not to wait.
+async fn published(
+    name: &str,
+    file: &EngrFile,
+    key: &str,
+    stage: bool,
+) -> CommandResult<Option<Exit>> {
+    let config = file.app(name)?;
+    if stage || !config.is_local() || !IN_RELEASE.contains(&first(key)) {
+        return Ok(None);
+    }
+    let app = AppContext { name: name.to_owned(), file: file.clone(), config };
+    publish::reconfigure(&app, vec![key.to_owned()], &PublishArgs::default()).await.map(Some)
+}
+
+/// `health` of `health.path`.
+fn first(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
 }
 
 fn wrong_value(key: &str, kind: &Kind, words: &[String]) -> Failure {
@@ -135,6 +140,7 @@ fn wrong_value(key: &str, kind: &Kind, words: &[String]) -> Failure {
         words.join(" ")
     ));
     match kind {
+        Kind::Group(_) if key == "build" => failure.hint(config::SET_BUILD),
         Kind::Group(keys) => {
             let inner = keys.iter().map(|inner| format!("`{key}.{}`", inner.name));
             failure.hint(format!("set {}", inner.collect::<Vec<_>>().join(" or ")))

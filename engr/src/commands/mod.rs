@@ -8,6 +8,7 @@ mod demo;
 mod deploy_app;
 mod destroy_app;
 mod env;
+mod here;
 mod logs;
 mod releases;
 mod restart;
@@ -33,7 +34,14 @@ pub async fn run(cli: Cli) -> CommandResult {
             println!("{}", app_help(&app).ansi());
             Ok(Exit::Done)
         }
+        // These three must work where the app's settings are missing or wrong.
         Cli::App { app, command: Some(AppCommand::Create(args)) } => create::run(&app, args),
+        Cli::App { app, command: Some(AppCommand::ConfigSet(args)) } => {
+            config::set(&app, args).await
+        }
+        Cli::App { app, command: Some(AppCommand::ConfigUnset { key, stage }) } => {
+            config::unset(&app, &key, stage).await
+        }
         Cli::App { app, command: Some(command) } => run_for(AppContext::find(&app)?, command).await,
     }
 }
@@ -43,8 +51,8 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Create(args) => create::run(&app.name, args),
         AppCommand::Config(flag) => config::show(&app, flag.json),
         AppCommand::ConfigGet { key } => config::get(&app, &key),
-        AppCommand::ConfigSet(args) => config::set(app, args).await,
-        AppCommand::ConfigUnset { key, stage } => config::unset(app, &key, stage).await,
+        AppCommand::ConfigSet(args) => config::set(&app.name, args).await,
+        AppCommand::ConfigUnset { key, stage } => config::unset(&app.name, &key, stage).await,
         AppCommand::Deploy(args) => deploy_app::run(&app, args).await,
         AppCommand::Status(args) => status::run(&app, args).await,
         AppCommand::Releases(flag) => releases::run(&app, flag.json).await,

@@ -94,9 +94,14 @@ impl EngrFile {
         self.apps.keys().map(String::as_str)
     }
 
+    /// Whether the file has the app, whatever its settings are.
+    pub fn must_have(&self, name: &str) -> CommandResult<&Value> {
+        self.apps.get(name).ok_or_else(|| self.unknown_app(name))
+    }
+
     /// The settings of one app, checked.
     pub fn app(&self, name: &str) -> CommandResult<AppConfig> {
-        let json = self.apps.get(name).ok_or_else(|| self.unknown_app(name))?;
+        let json = self.must_have(name)?;
         check_name(name).map_err(|failure| self.placed(name, failure))?;
         check::app(json).map_err(|failure| self.placed(name, failure))
     }
@@ -127,8 +132,7 @@ impl EngrFile {
     }
 
     fn edited(&self, app: &str, text: Result<String, edit::NotEditable>) -> CommandResult<Self> {
-        let text =
-            text.or_fail(Exit::Internal, format!("cannot change {}", self.path.display()))?;
+        let text = text.or_fail(Exit::Usage, format!("cannot change {}", self.path.display()))?;
         let file = Self::parse(self.path.clone(), text)?;
         file.app(app)?;
         Ok(file)

@@ -6,7 +6,7 @@ use deploy::report::Failure;
 use deploy::rollout::{Standing, Verdict};
 
 use super::Followed;
-use super::view::{InstanceView, failed};
+use super::view::InstanceView;
 use crate::failure::Exit;
 use crate::output::events::{Event, Outcome, ResultEvent};
 use crate::output::{Output, Style, print_problem, round, when};
@@ -52,14 +52,15 @@ pub fn detached(output: &Output, followed: &Followed<'_>) -> Exit {
 pub fn tell(output: &Output, ended: &Ended<'_>, took: Duration) -> Exit {
     let (exit, outcome) = ended.exit();
     let (message, hints) = ended.message(took);
+    output.event(&Event::Phase {
+        phase: "rollout",
+        detail: message.clone(),
+        seconds: round(took.as_secs_f64()),
+    });
+    let result = ResultEvent { outcome, exit_code: exit as u8, ..ended.result() };
     if exit == Exit::Done {
-        let followed = ended.followed;
-        output.line(Style::Green.paint(&message));
-        for address in &followed.addresses {
-            output.line(format_args!("{:<9} {address}", "address"));
-        }
-        undo_line(output, followed);
-        output.event(&Event::Result(&ResultEvent { outcome, exit_code: 0, ..ended.result() }));
+        ended.tell_success(output, &message, took);
+        output.event(&Event::Result(&result));
         return exit;
     }
     for line in ended.last_lines() {
@@ -68,23 +69,36 @@ pub fn tell(output: &Output, ended: &Ended<'_>, took: Duration) -> Exit {
     if !output.is_json() {
         print_problem(&message, &hints);
     }
-    output.event(&Event::Result(&ResultEvent {
-        outcome,
-        exit_code: exit as u8,
-        error: Some(message),
-        hints,
-        ..ended.result()
-    }));
+    output.event(&Event::Result(&ResultEvent { error: Some(message), hints, ..result }));
     exit
 }
 
 fn undo_line(output: &Output, followed: &Followed<'_>) {
     if let Some(undo) = &followed.undo {
-        output.line(format_args!("{:<9} {undo}", "undo"));
+        output.line(format_args!("{} {undo}", name("undo")));
     }
 }
 
+fn name(name: &str) -> String {
+    Style::Bold.paint(format_args!("{name:<9}"))
+}
+
 impl Ended<'_> {
+    fn tell_success(&self, output: &Output, message: &str, took: Duration) {
+        let dim = |took| Style::Dim.paint(when::length(took));
+        let rollout = Style::Green.paint(message);
+        output.line(format_args!("{} {rollout}  {}", name("rollout"), dim(took)));
+        let total = when::length(self.followed.began.elapsed());
+        let switch = self.to_last_switch().map_or_else(String::new, |took| {
+            format!(", {} from the publish to the last switch", when::length(took))
+        });
+        output.line(format_args!("{} {total}{switch}", name("total")));
+        for address in &self.followed.addresses {
+            output.line(format_args!("{} {address}", name("address")));
+        }
+        undo_line(output, self.followed);
+    }
+
     /// The exit code and the word for it.
     fn exit(&self) -> (Exit, Outcome) {
         match self.end {
@@ -107,7 +121,9 @@ impl Ended<'_> {
         let all = self.views.len();
         let back = || vec![format!("come back with `engr {app} status --watch`")];
         match self.end {
-            End::Verdict(Verdict::Done) => (self.success(), Vec::new()),
+            End::Verdict(Verdict::Done) => {
+                (format!("v{number} serves on {}", of(all, all)), Vec::new())
+            }
             End::Verdict(Verdict::Failed) => (
                 format!("v{number} failed on {}; {}", of(all, all), self.serving_on()),
                 vec![format!("see more of its lines with `engr {app} logs --release v{number}`")],
@@ -141,17 +157,6 @@ impl Ended<'_> {
                 (format!("safe to leave: the rollout of v{number} goes on"), back())
             }
         }
-    }
-
-    fn success(&self) -> String {
-        let (app, number) = (self.followed.app, self.followed.release.number);
-        let total = when::length(self.followed.began.elapsed());
-        let all = self.views.len();
-        let switch = self
-            .to_last_switch()
-            .map(|took| format!(" ({} from publish to the last switch)", when::length(took)));
-        let switch = switch.unwrap_or_default();
-        format!("{app} v{number} serves on {}, in {total}{switch}", of(all, all))
     }
 
     /// What the instances that failed serve instead.
@@ -189,15 +194,13 @@ impl Ended<'_> {
         })
     }
 
-    /// Each failed instance with the app's last lines.
+    /// What the app wrote last on each failed instance. Why it failed was told as it happened.
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, failure) in self.failures().take(SHOWN_MAX) {
-            lines.push(Style::Bold.paint(format_args!("{name} {}", failed(failure))));
-            match failure.last_lines.is_empty() {
-                true => lines.push("  the app wrote no line".to_owned()),
-                false => lines.extend(failure.last_lines.iter().map(|line| format!("  │ {line}"))),
-            }
+            let what = if failure.last_lines.is_empty() { "no output" } else { "last lines" };
+            lines.push(Style::Bold.paint(format_args!("{name}, {what}")));
+            lines.extend(failure.last_lines.iter().map(|line| format!("  │ {line}")));
         }
         let more = self.failures().count().saturating_sub(SHOWN_MAX);
         if more > 0 {

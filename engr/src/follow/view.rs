@@ -41,7 +41,9 @@ impl InstanceView {
     /// When it switched, if it serves the release.
     pub fn switched(&self) -> Option<Timestamp> {
         match &self.standing {
-            Standing::Done { switched, .. } | Standing::Settling { switched } => Some(*switched),
+            Standing::Done { switched, .. } | Standing::Settling { switched, .. } => {
+                Some(*switched)
+            }
             _ => None,
         }
     }
@@ -57,7 +59,7 @@ impl InstanceView {
             seconds: took.map(|took| round(took.as_secs_f64())),
             switched,
             note: match &self.standing {
-                Standing::Done { note, .. } => note.clone(),
+                Standing::Done { note, .. } | Standing::Settling { note, .. } => note.clone(),
                 _ => None,
             },
             failure: match &self.standing {
@@ -126,28 +128,38 @@ impl<'a> Tracker<'a> {
             }
         };
         let note = match &view.standing {
-            Standing::Done { note: Some(note), .. } => format!("; {note}"),
+            Standing::Done { note: Some(note), .. }
+            | Standing::Settling { note: Some(note), .. } => format!("; {note}"),
             _ => String::new(),
         };
         Some(format!("{:<9} {}  {what}{note}", "", view.name))
     }
 }
 
-/// `failed before it was ready (exit code 3): …`.
+/// `failed: exited with code 3 before it was ready`; the stage and the end where the agent's
+/// message leaves them out.
 pub fn failed(failure: &Failure) -> String {
-    let stage = match failure.stage {
-        Stage::Fetch => "while it was fetched",
-        Stage::Start => "when it was started",
-        Stage::Ready => "before it was ready",
+    let message = &failure.message;
+    let end = match (failure.exit_code, failure.signal) {
+        (Some(code), _) if !message.contains(&format!("code {code}")) => {
+            format!(" (exit code {code})")
+        }
+        (None, Some(signal)) if !message.contains(&format!("signal {signal}")) => {
+            format!(" ({})", signal_text(signal))
+        }
+        _ => String::new(),
+    };
+    format!("failed {}: {message}{end}", stage_text(failure.stage))
+}
+
+fn stage_text(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Fetch => "to fetch",
+        Stage::Start => "to start",
+        Stage::Ready => "to become ready",
         Stage::Settle => "soon after it was ready",
         Stage::Serve => "while it served",
-    };
-    let end = match (failure.exit_code, failure.signal) {
-        (Some(code), _) => format!(" (exit code {code})"),
-        (None, Some(signal)) => format!(" ({})", signal_text(signal)),
-        (None, None) => String::new(),
-    };
-    format!("failed {stage}{end}: {}", failure.message)
+    }
 }
 
 fn signal_text(number: i32) -> String {
@@ -217,7 +229,7 @@ pub(super) mod tests {
             assert_eq!(lines(&mut tracker, view("hello-1", standing)), []);
         }
         assert_eq!(
-            lines(&mut tracker, view("hello-1", Standing::Settling { switched })),
+            lines(&mut tracker, view("hello-1", Standing::Settling { switched, note: None })),
             [Some("hello-1  switched to v7 after 0.210 s".into())]
         );
         let done = view("hello-1", Standing::Done { switched, note: None });
@@ -242,7 +254,7 @@ pub(super) mod tests {
         let release = release(7);
         let mut tracker = Tracker::new("hello", &release);
         let switched = at("2026-11-22T10:00:00.210Z");
-        let mut dead = view("hello-1", Standing::Settling { switched });
+        let mut dead = view("hello-1", Standing::Settling { switched, note: None });
         dead.down = true;
         assert_eq!(
             lines(&mut tracker, dead.clone()),
@@ -259,9 +271,11 @@ pub(super) mod tests {
     fn a_failure_says_how_far_it_came_and_how_it_ended() {
         assert_eq!(
             failed(&failure(Stage::Ready)),
-            "failed before it was ready (exit code 3): it ended"
+            "failed to become ready: it ended (exit code 3)"
         );
+        let said = Failure { message: "exited with code 3".into(), ..failure(Stage::Fetch) };
+        assert_eq!(failed(&said), "failed to fetch: exited with code 3");
         let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
-        assert_eq!(failed(&killed), "failed soon after it was ready (signal 9, SIGKILL): it ended");
+        assert_eq!(failed(&killed), "failed soon after it was ready: it ended (signal 9, SIGKILL)");
     }
 }

@@ -32,7 +32,7 @@ use crate::cli::PublishArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
 use crate::fleet::{Change, Provider};
-use crate::follow;
+use crate::follow::{self, Reports};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
@@ -65,7 +65,7 @@ pub struct Publisher<'a> {
 pub struct Published {
     /// It.
     pub release: Release,
-    /// The one before it.
+    /// The one that served before it: where undoing it leads. None: it is the first.
     pub previous: Option<u64>,
 }
 
@@ -138,10 +138,11 @@ impl<'a> Publisher<'a> {
         let phase = self.output.phase("publish");
         let (store, name) = (self.store.clone(), &self.app.name);
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
-        let mut previous = None;
+        let served = self.served().await?;
+        let mut current = None;
         let published = self.when_free(async || {
             swap(&*store, name, |state| {
-                previous = state.current();
+                current = state.current();
                 let (state, draft) = step(state)?;
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
             })
@@ -156,7 +157,20 @@ impl<'a> Publisher<'a> {
             published: release.published,
             artifact: release.artifact.digest,
         });
+        let previous = served.filter(|served| *served < release.number).or(current);
         Ok(Some(Published { release, previous }))
+    }
+
+    /// The release that every instance serves, if it is the same one. After a failed release it is
+    /// not the current one.
+    async fn served(&self) -> CommandResult<Option<u64>> {
+        let mut reports = Reports::default();
+        reports.refresh(&*self.store).await?;
+        let instances = self.fleet.instances().await?;
+        let mut serving =
+            instances.iter().map(|one| Some(reports.get(&one.name)?.serving.as_ref()?.release));
+        let first = serving.next().flatten();
+        Ok(first.filter(|_| serving.all(|other| other == first)))
     }
 
     /// Follows a release to its end, and tells of it; `undo` is the command that goes back.

@@ -88,6 +88,7 @@ impl Machine {
                 return;
             }
         }
+        self.is_restoring = false;
         let next = self.new_version(release);
         actions.push(prepare(&next));
         self.switch = Switch::Preparing { next };
@@ -211,10 +212,16 @@ impl Machine {
                 let until = now + next.release.settings.health_window.0;
                 self.switch = Switch::Proving { next, before, until, note };
             }
+            // It was started again just before it was switched away from.
+            Switch::Settling { before: Before::Beside(Some(mut old)), until } if old.id == id => {
+                old.become_ready();
+                self.switch = Switch::Settling { before: Before::Beside(Some(old)), until };
+            }
             other => {
                 self.switch = other;
                 if let Some(version) = self.serving.as_mut().filter(|version| version.id == id) {
                     version.become_ready();
+                    self.is_restoring = false;
                 }
             }
         }

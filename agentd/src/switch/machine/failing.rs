@@ -36,13 +36,13 @@ impl Machine {
                 }
                 let what = match not_started {
                     Some(message) => Ended { stage: Stage::Start, message, exit },
-                    None => Ended::by_itself(Stage::Ready, exit, "before it was ready"),
+                    None => Ended::by_itself(Stage::Ready, exit),
                 };
                 self.fail(now, next, before, what, actions);
             }
             Switch::Proving { mut next, before, .. } if next.id == id => {
                 next.process = Process::None;
-                let what = Ended::by_itself(Stage::Settle, exit, "right after it was ready");
+                let what = Ended::by_itself(Stage::Settle, exit);
                 self.fail(now, next, before, what, actions);
             }
             Switch::Settling { before: Before::Beside(Some(mut old)), until } if old.id == id => {
@@ -54,7 +54,7 @@ impl Machine {
             {
                 let Some(mut next) = self.serving.take() else { return };
                 next.process = Process::None;
-                let what = Ended::by_itself(Stage::Settle, exit, "soon after it was switched to");
+                let what = Ended::by_itself(Stage::Settle, exit);
                 self.fail(now, next, before, what, actions);
             }
             other => {
@@ -80,6 +80,7 @@ impl Machine {
             return;
         }
         version.back_off(now);
+        self.is_restoring = false;
         let release = version.release.number;
         actions.push(Action::Record(Record::Crashed { release, version: id, exit }));
     }
@@ -133,6 +134,7 @@ impl Machine {
                 self.remove(next, actions);
             }
             Before::Ended(old) => {
+                self.is_restoring = true;
                 self.return_to(old, actions);
                 self.remove(next, actions);
             }
@@ -178,7 +180,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    pub(super) fn by_itself(stage: Stage, exit: Exit, when: &str) -> Self {
-        Self { stage, message: format!("{exit} {when}"), exit }
+    pub(super) fn by_itself(stage: Stage, exit: Exit) -> Self {
+        Self { stage, message: format!("it {exit}"), exit }
     }
 }

@@ -66,6 +66,7 @@ impl Machine {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
+        self.is_restoring = false;
         let next = match std::mem::replace(&mut self.switch, Switch::Rest) {
             Switch::Rest => None,
             Switch::Preparing { next, .. } => Some(next),

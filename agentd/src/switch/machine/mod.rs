@@ -33,6 +33,8 @@ pub struct Machine {
     switch: Switch,
     retiring: Vec<Retiring>,
     stopping: bool,
+    /// The serving version was ended for one that failed, and is not ready again yet.
+    is_restoring: bool,
     versions_begun: u32,
 }
 
@@ -48,6 +50,7 @@ impl Machine {
             switch: Switch::Rest,
             retiring: Vec::new(),
             stopping: false,
+            is_restoring: false,
             versions_begun: 0,
         };
         if let Some(release) = retained.good {
@@ -131,6 +134,7 @@ impl Machine {
             seen: self.desired.as_ref().map(|desired| desired.release.number),
             serving: self.serving.as_ref().map(Version::view),
             draining: reserve.into_iter().chain(retiring).map(Version::view).collect(),
+            is_restoring: self.is_restoring,
             healthy: !self.stopping && self.serving.as_ref().is_some_and(ready),
         }
     }
@@ -156,7 +160,8 @@ impl Machine {
             Switch::Rest => match self.serving.as_ref().map(|version| version.process) {
                 None | Some(Process::None) => Phase::Idle,
                 Some(Process::RestartAt(_)) => Phase::BackingOff,
-                Some(Process::Up { .. }) => Phase::Serving,
+                Some(Process::Up { ready: false, .. }) => Phase::Starting,
+                Some(Process::Up { ready: true, .. }) => Phase::Serving,
             },
         }
     }
@@ -174,7 +179,7 @@ impl Machine {
                 let within = next.release.settings.ready_within;
                 let what = Ended {
                     stage: Stage::Ready,
-                    message: format!("it was not ready within {within}"),
+                    message: format!("it took longer than {within}"),
                     exit: Exit::default(),
                 };
                 self.fail(now, next, before, what, actions);

@@ -234,7 +234,7 @@ pub struct ConfigSetArgs {
     /// Which, e.g. `port` or `health.path`
     pub key: String,
     /// Its value; several for a list
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     pub values: Vec<String>,
     /// Only change engr.json; the next deploy takes it along
     #[arg(long)]
@@ -332,7 +332,7 @@ pub struct EnvArgs {
 #[derive(Debug, Args)]
 pub struct EnvSetArgs {
     /// The variables: `K=V`, `K V`, `K=@file`, `K=-`
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     pub assignments: Vec<String>,
     /// Hold the change for the next deploy
     #[arg(long)]

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use deploy::agent_config::{AgentConfig, InstanceDir};
 use deploy::release::{Artifact, Release};
-use deploy::report::{Agent as AgentReport, Ending, Failure, Report, Version as VersionReport};
+use deploy::report::{
+    Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
+};
 use deploy::state::State;
 use deploy::store::{self, Store};
 use deploy::{Timestamp, layout};
@@ -24,7 +26,7 @@ use crate::lock;
 use crate::logs::Spool;
 use crate::memory::Memory;
 use crate::run::{INSTANCE_DIR, News, Runner};
-use crate::switch::{Action, Event, Machine, Record, VersionView};
+use crate::switch::{Action, Event, Exit, Machine, Record, VersionView};
 use crate::{health, process, report};
 
 /// How long the last report may take.
@@ -208,8 +210,10 @@ impl Agent {
                 }
             }
             News::Event(event) => {
-                if let Event::Exited(id, _) = &event {
-                    self.runner.ended(*id);
+                match &event {
+                    Event::Exited(id, _) => self.runner.ended(*id),
+                    Event::Ready(id) => self.runner.ready(*id),
+                    _ => {}
                 }
                 self.step(event);
             }
@@ -301,6 +305,12 @@ impl Agent {
             Record::Failed { release, version, stage, message, exit } => {
                 tracing::warn!(release, ?stage, message, "the release failed");
                 let last_lines = version.map(|version| self.runner.last_lines(version));
+                let awaited = version.and_then(|version| self.runner.awaited(version));
+                let message =
+                    match awaited.filter(|_| stage == Stage::Ready && exit == Exit::default()) {
+                        Some(awaited) => format!("{message}: {awaited}"),
+                        None => message,
+                    };
                 let failure = Failure {
                     release,
                     at,
@@ -320,7 +330,7 @@ impl Agent {
                 self.memory.last_failure = Some(Failure {
                     release,
                     at,
-                    stage: deploy::report::Stage::Serve,
+                    stage: Stage::Serve,
                     message: format!("it {exit} while it served"),
                     exit_code: exit.code,
                     signal: exit.signal,
@@ -376,7 +386,7 @@ impl Agent {
             outcomes: self.memory.outcomes.clone(),
             last_failure: self.memory.last_failure.clone(),
         };
-        let is_new = self.reports.borrow().as_ref() != Some(&report);
+        let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);
         if is_new {
             self.status
                 .send_replace(Status { healthy: snapshot.healthy, report: Some(report.clone()) });

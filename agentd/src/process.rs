@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -18,6 +19,10 @@ use crate::switch::Exit;
 
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START` of sd-daemon.h.
 const LISTEN_FDS_START: RawFd = 3;
+
+/// How often, and after which pause, an executable that is still held open for writing is tried.
+const BUSY_TRIES_MAX: u32 = 25;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// `LISTEN_PID=`, and room for the largest process id that the kernel gives.
 const LISTEN_PID: &str = "LISTEN_PID=0000000000";
@@ -68,7 +73,18 @@ pub fn start(launch: Launch) -> io::Result<Child> {
             Err(exec.run())
         });
     }
-    command.spawn()
+    // A process that another task was forking while the executable was written holds it open for
+    // writing until its own exec, a moment later (golang/go#22315 has the whole story).
+    let mut tries = 0;
+    loop {
+        match command.spawn() {
+            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES_MAX => {
+                tries += 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            started => return started,
+        }
+    }
 }
 
 /// The arguments of `execve`, made before the fork: afterwards nothing may be allocated.
@@ -157,16 +173,25 @@ impl Exec {
         io::Error::last_os_error()
     }
 
-    /// Only the child knows its own number, so it is written in here, after the fork.
+    /// Only the child knows its own number, so it is written in here, after the fork: plain
+    /// decimal digits, as some apps compare the text.
     fn write_pid(&mut self, index: usize) {
+        let mut digits = [0; LISTEN_PID_DIGITS];
+        let mut count = 0;
         let mut pid = std::process::id();
+        while count == 0 || pid > 0 {
+            digits[count] = b'0' + (pid % 10) as u8;
+            pid /= 10;
+            count += 1;
+        }
         let text = self.environment[index].as_ptr().cast_mut().cast::<u8>();
         let start = LISTEN_PID.len() - LISTEN_PID_DIGITS;
-        for position in (start..LISTEN_PID.len()).rev() {
+        let number = digits[..count].iter().rev().copied().chain([0]);
+        for (position, byte) in (start..=LISTEN_PID.len()).zip(number) {
             // SAFETY: the string is `LISTEN_PID` and owned by `self`, which is borrowed mutably;
-            // the position lies within it, before its zero byte.
-            unsafe { text.add(position).write(b'0' + (pid % 10) as u8) };
-            pid /= 10;
+            // the position lies within it or is its zero byte's, and what is written there ends
+            // with a zero byte.
+            unsafe { text.add(position).write(byte) };
         }
     }
 }
@@ -235,4 +260,57 @@ pub fn sweep(marker: &str, value: &OsStr) -> io::Result<u32> {
         }
     }
     Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_sockets_come_as_the_protocol_says() {
+        let sockets: Vec<_> = ["80", "443"]
+            .map(|name| {
+                let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+                (ours, (name.to_owned(), OwnedFd::from(theirs)))
+            })
+            .into_iter()
+            .collect();
+        let (ours, theirs): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+        let script = r#"test "$LISTEN_PID" = $$ && echo "$LISTEN_FDS $LISTEN_FDNAMES $X" >&3
+            echo second >&4; readlink /proc/self/cwd"#;
+        let launch = Launch {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            environment: BTreeMap::from([
+                ("X".into(), "y".into()),
+                ("PATH".into(), "/usr/bin:/bin".into()),
+            ]),
+            folder: "/".into(),
+            sockets: theirs,
+        };
+        let output = start(launch).unwrap().wait_with_output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "/\n");
+        let texts: Vec<String> = ours
+            .into_iter()
+            .map(|mut socket| {
+                let mut text = String::new();
+                socket.read_to_string(&mut text).unwrap();
+                text
+            })
+            .collect();
+        assert_eq!(texts, ["2 80:443 y\n", "second\n"]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_cannot_be_executed_says_so_at_once() {
+        let launch = Launch {
+            program: "/dev/null".into(),
+            args: Vec::new(),
+            environment: BTreeMap::new(),
+            folder: "/".into(),
+            sockets: Vec::new(),
+        };
+        assert_eq!(start(launch).unwrap_err().raw_os_error(), Some(libc::EACCES));
+    }
 }

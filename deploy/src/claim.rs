@@ -46,3 +46,26 @@ impl Claim {
         now < self.expires && self.expires <= now + CLAIM_LIFE * 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::at;
+
+    #[test]
+    fn a_claim_binds_for_its_life_and_no_longer() {
+        let claim = Claim::new(Id::fixed("c"), "a@b".to_owned(), at(0));
+        assert!(claim.is_live(at(0)) && claim.is_live(at(29)));
+        assert!(!claim.is_live(at(30)) && !claim.is_live(at(1_000_000)));
+    }
+
+    /// The claimant's clock runs ahead, or this one behind.
+    #[test]
+    fn a_claim_from_the_future_binds_no_longer_than_two_lives() {
+        let ahead = |seconds| Claim::new(Id::fixed("c"), "a@b".to_owned(), at(seconds));
+        assert!(ahead(30).is_live(at(0)));
+        assert!(!ahead(31).is_live(at(0)));
+        let bound = (0..4_000).filter(|now| ahead(3_600).is_live(at(*now))).count();
+        assert_eq!(bound, 60);
+    }
+}

@@ -23,6 +23,8 @@ pub mod artifact;
 pub mod claim;
 pub mod digest;
 pub mod environment;
+#[cfg(test)]
+mod fixtures;
 pub mod history;
 pub mod id;
 pub mod layout;
@@ -33,6 +35,8 @@ pub mod release;
 pub mod report;
 pub mod rollout;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod span;
 pub mod state;
 pub mod store;

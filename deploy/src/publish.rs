@@ -3,7 +3,10 @@
 use crate::id::Id;
 use crate::layout;
 use crate::state::{State, StateError};
-use crate::store::{self, ErrorKind, Expect, Generation, Store, StoreError, with_tries};
+use crate::store::{self, ErrorKind, Expect, Generation, Object, Store, StoreError, with_tries};
+
+#[cfg(test)]
+mod tests;
 
 /// How often a step is decided anew after somebody else wrote in between.
 const SWAP_ATTEMPTS_MAX: u32 = 20;
@@ -31,55 +34,66 @@ pub struct Damage {
 /// Reads the state of `app`.
 ///
 /// Where the live generation is damaged, the newest whole one before it is taken, without its
-/// claim, and one release number is passed over: the lost generation may have held that release.
+/// claim. As many release numbers are passed over as generations were: each may have held one.
 ///
 /// # Errors
 /// When the store fails, or a newer `engr` wrote the state.
 pub async fn load(store: &dyn Store, app: &str) -> Result<Loaded, LoadError> {
-    match with_tries(async || store.read(layout::STATE).await).await {
-        Ok(object) => match State::from_object(&object.data) {
-            Ok(state) => {
-                let expect = Expect::Generation(object.generation);
-                Ok(Loaded { state, expect, damage: None })
-            }
-            Err(StateError::Form { .. }) => load_older(store, app).await,
-            Err(cause) => Err(LoadError::State(cause)),
-        },
-        Err(error) if error.kind == ErrorKind::NotFound => {
-            Ok(Loaded { state: State::new(app), expect: Expect::Absent, damage: None })
+    let read = with_tries(async || store.read(layout::STATE).await).await;
+    let absent = |error: &StoreError| error.kind == ErrorKind::NotFound;
+    if read.as_ref().is_err_and(absent) {
+        return Ok(Loaded { state: State::new(app), expect: Expect::Absent, damage: None });
+    }
+    match whole(read)? {
+        Some((state, generation)) => {
+            Ok(Loaded { state, expect: Expect::Generation(generation), damage: None })
         }
-        Err(error) if error.kind == ErrorKind::Corrupt => load_older(store, app).await,
-        Err(error) => Err(LoadError::Store(error)),
+        None => load_older(store, app).await,
     }
 }
 
 async fn load_older(store: &dyn Store, app: &str) -> Result<Loaded, LoadError> {
-    let mut generations = store.versions(layout::STATE).await?;
-    let Some(live) = generations.pop() else {
+    let generations = with_tries(async || store.versions(layout::STATE).await).await?;
+    let Some(live) = generations.last().copied() else {
         return Ok(Loaded { state: State::new(app), expect: Expect::Absent, damage: None });
     };
-    let mut found = None;
+    let expect = Expect::Generation(live);
+    let (mut found, mut passed_over) = (None, 0);
     for generation in generations.into_iter().rev() {
-        match store.read_generation(layout::STATE, generation).await {
-            Ok(object) => match State::from_object(&object.data) {
-                Ok(state) => {
-                    found = Some((state, generation));
-                    break;
-                }
-                Err(StateError::Form { .. }) => {}
-                Err(cause) => return Err(LoadError::State(cause)),
-            },
-            Err(error) if matches!(error.kind, ErrorKind::Corrupt | ErrorKind::NotFound) => {}
-            Err(error) => return Err(LoadError::Store(error)),
+        let read = async || store.read_generation(layout::STATE, generation).await;
+        found = whole(with_tries(read).await)?;
+        if found.is_some() {
+            break;
         }
+        passed_over += 1;
     }
     let (mut state, taken) = match found {
+        // Somebody else has healed it since.
+        Some((state, generation)) if generation == live => {
+            return Ok(Loaded { state, expect, damage: None });
+        }
         Some((state, generation)) => (state, Some(generation)),
         None => (State::new(app), None),
     };
     state.claim = None;
-    state.numbers_taken = state.current().unwrap_or(0).max(state.numbers_taken) + 1;
-    Ok(Loaded { state, expect: Expect::Generation(live), damage: Some(Damage { live, taken }) })
+    state.numbers_taken = state.current().unwrap_or(0).max(state.numbers_taken) + passed_over;
+    Ok(Loaded { state, expect, damage: Some(Damage { live, taken }) })
+}
+
+/// The state that was read, or `None` where it is damaged.
+fn whole(read: store::Result<Object>) -> Result<Option<(State, Generation)>, LoadError> {
+    let object = match read {
+        Ok(object) => object,
+        Err(error) if matches!(error.kind, ErrorKind::Corrupt | ErrorKind::NotFound) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(LoadError::Store(error)),
+    };
+    match State::from_object(&object.data) {
+        Ok(state) => Ok(Some((state, object.generation))),
+        Err(StateError::Form { .. }) => Ok(None),
+        Err(cause) => Err(LoadError::State(cause)),
+    }
 }
 
 /// Why the state could not be read.
@@ -113,7 +127,7 @@ pub enum SwapError<R: std::error::Error + 'static> {
     /// The state could not be read.
     #[error(transparent)]
     Load(LoadError),
-    /// The state could not be written.
+    /// The state could not be written, or it cannot be known whether it was.
     #[error(transparent)]
     Write(StoreError),
     /// Others wrote in between every time.
@@ -125,10 +139,11 @@ pub enum SwapError<R: std::error::Error + 'static> {
 ///
 /// `step` is called with the newest state, and again when somebody else wrote in between: what it
 /// decides must depend on what it is given. A write whose answer was lost is recognised by its
-/// attempt's id when the state is read back.
+/// attempt's id when the bucket's generations are read back, also under others' later ones.
 ///
 /// # Errors
-/// See [`SwapError`]. In each case the bucket holds the state that it held, or another's.
+/// See [`SwapError`]. The step was not taken then; only after [`SwapError::Write`] of a store that
+/// cannot be reached, nobody knows.
 pub async fn swap<R: std::error::Error + 'static>(
     store: &dyn Store,
     app: &str,
@@ -138,28 +153,52 @@ pub async fn swap<R: std::error::Error + 'static>(
         let loaded = load(store, app).await.map_err(SwapError::Load)?;
         let mut next = step(loaded.state).map_err(SwapError::Refused)?;
         next.attempt = Id::random();
+        let data = next.to_object();
         let written =
-            with_tries(async || store.write(layout::STATE, &next.to_object(), loaded.expect).await);
-        match written.await {
-            Ok(generation) => {
-                return Ok(Swapped { state: next, generation, damage: loaded.damage });
-            }
+            with_tries(async || store.write(layout::STATE, &data, loaded.expect).await).await;
+        let came_through = match written {
+            Ok(generation) => Some(generation),
             Err(error) if error.kind == ErrorKind::Lost => {
-                if let Some(generation) = came_through(store, &next).await {
-                    return Ok(Swapped { state: next, generation, damage: loaded.damage });
-                }
+                find(store, &next.attempt, loaded.expect).await.map_err(SwapError::Write)?
+            }
+            // The answers were lost; perhaps no more than they.
+            Err(error) if error.kind.may_be_tried_again() => {
+                let found = find(store, &next.attempt, loaded.expect).await.ok().flatten();
+                Some(found.ok_or(SwapError::Write(error))?)
             }
             Err(error) => return Err(SwapError::Write(error)),
+        };
+        if let Some(generation) = came_through {
+            return Ok(Swapped { state: next, generation, damage: loaded.damage });
         }
     }
     Err(SwapError::Contended)
 }
 
-/// The generation of `written`, if it is live after all.
-async fn came_through(store: &dyn Store, written: &State) -> Option<Generation> {
-    let object = store.read(layout::STATE).await.ok()?;
-    let live = State::from_object(&object.data).ok()?;
-    (live.attempt == written.attempt).then_some(object.generation)
+/// The generation that `attempt` wrote over the one that it expected, if it did.
+async fn find(
+    store: &dyn Store,
+    attempt: &Id,
+    expected: Expect,
+) -> store::Result<Option<Generation>> {
+    let generations = with_tries(async || store.versions(layout::STATE).await).await?;
+    for generation in generations {
+        if matches!(expected, Expect::Generation(expected) if generation <= expected) {
+            continue;
+        }
+        let read = async || store.read_generation(layout::STATE, generation).await;
+        let object = match with_tries(read).await {
+            Ok(object) => object,
+            Err(error) if matches!(error.kind, ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if State::from_object(&object.data).is_ok_and(|state| state.attempt == *attempt) {
+            return Ok(Some(generation));
+        }
+    }
+    Ok(None)
 }
 
 /// Writes a content-addressed object unless it is there already, whole. Gives whether it wrote.

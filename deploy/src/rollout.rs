@@ -17,6 +17,8 @@ pub enum Standing {
     Settling {
         /// When it switched.
         switched: Timestamp,
+        /// What the agent says about how.
+        note: Option<String>,
     },
     /// The release serves.
     Done {
@@ -52,7 +54,10 @@ impl Standing {
         match report.seen {
             Some(seen) if seen > release => Self::Superseded { by: seen },
             Some(seen) if seen == release => match outcome.and_then(|outcome| outcome.switched) {
-                Some(switched) => Self::Settling { switched },
+                Some(switched) => Self::Settling {
+                    switched,
+                    note: outcome.and_then(|outcome| outcome.note.clone()),
+                },
                 None => Self::Underway(report.phase),
             },
             _ => Self::Behind,
@@ -160,3 +165,6 @@ impl Fate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

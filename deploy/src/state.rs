@@ -12,6 +12,9 @@ use crate::claim::{CLAIM_LIFE, Claim};
 use crate::id::Id;
 use crate::release::{Artifact, Draft, Release};
 
+#[cfg(test)]
+mod tests;
+
 /// The layout that this program writes. It changes only when an old reader would go wrong.
 pub const SCHEMA: u32 = 1;
 
@@ -35,8 +38,8 @@ pub struct State {
     /// Who is deploying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
-    /// Numbers below this one are taken, though this state does not show by whom: set when a
-    /// state was lost to damage and may have held a release.
+    /// Numbers up to this one are taken, though this state does not show by whom: set when states
+    /// were lost to damage that may have held releases.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub numbers_taken: u64,
     /// What a newer `engr` wrote and this one does not know: kept.
@@ -182,8 +185,8 @@ impl State {
     /// The next release is current, and the claim has ended.
     ///
     /// `under` is the claim to publish under; without one nobody else's may live. A staged
-    /// environment ends with any release that sets an environment of its own, which is the
-    /// caller's to take from [`Self::staged_environment`].
+    /// environment ends with the release that has it, which is the caller's to take from
+    /// [`Self::staged_environment`]; any other release leaves it staged.
     ///
     /// # Errors
     /// [`Refused::ClaimLost`] or [`Refused::Claimed`], and [`Refused::NotCurrent`] when

@@ -41,7 +41,7 @@ mod shutdown;
 mod variables;
 
 pub use incoming::{Accepted, Incoming, Open};
-pub use listen::{listen, listen_reusable};
+pub use listen::{bind_reusable, listen};
 pub use notify::{ready, stopping};
 pub use shutdown::{Shutdown, terminated};
 pub use variables::{app_name, development, instance, project, version};

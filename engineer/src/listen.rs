@@ -19,7 +19,7 @@ const BACKLOG: i32 = 4096;
 /// Where sockets were handed over, it is the one for `addr`'s port, or, where none has that port,
 /// the first that was not taken yet: so listen on the app's public ports first, in the order of its
 /// settings, and bind private ones with tokio itself. Otherwise the listener is bound with
-/// `SO_REUSEPORT` as by [`listen_reusable`]; the first one so bound takes its port from `PORT`,
+/// `SO_REUSEPORT` as by [`bind_reusable`]; the first one so bound takes its port from `PORT`,
 /// where that is set, instead of from `addr`.
 ///
 /// ```no_run
@@ -54,7 +54,7 @@ pub fn listen(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub fn listen_reusable(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+pub fn bind_reusable(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
     bind_first(&addr.to_socket_addrs()?.collect::<Vec<_>>())
 }
 
@@ -175,9 +175,9 @@ mod tests {
 
     #[tokio::test]
     async fn two_versions_listen_on_one_port() {
-        let old = listen_reusable("127.0.0.1:0").expect("the old one");
+        let old = bind_reusable("127.0.0.1:0").expect("the old one");
         let address = old.local_addr().expect("an address");
-        let new = listen_reusable(address).expect("the new one");
+        let new = bind_reusable(address).expect("the new one");
         assert_eq!(new.local_addr().expect("an address"), address);
     }
 
@@ -185,7 +185,7 @@ mod tests {
     async fn a_taken_port_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = taken.local_addr().expect("an address");
-        let error = listen_reusable(address).expect_err("taken");
+        let error = bind_reusable(address).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&format!("cannot listen on {address}")), "{error}");
     }

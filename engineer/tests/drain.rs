@@ -26,7 +26,7 @@ struct Running {
 }
 
 fn start() -> Running {
-    let listener = engineer::listen_reusable("127.0.0.1:0").expect("listen");
+    let listener = engineer::bind_reusable("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("an address");
     let shutdown = Shutdown::new();
     let service = TowerToHyperService::new(router(shutdown.clone()));

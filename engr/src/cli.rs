@@ -69,9 +69,9 @@ pub struct DemoArgs {
     /// How many instances
     #[arg(long, default_value_t = 3)]
     pub instances: u32,
-    /// The fleet's port on 127.0.0.1
-    #[arg(long, default_value_t = 8080)]
-    pub port: u16,
+    /// The fleet's port on 127.0.0.1 [default: 8080, or the next free one]
+    #[arg(long)]
+    pub port: Option<u16>,
 }
 
 /// The demo's examples.
@@ -233,8 +233,8 @@ pub struct CreateArgs {
 pub struct ConfigSetArgs {
     /// Which, e.g. `port` or `health.path`
     pub key: String,
-    /// Its value; several for a list
-    #[arg(required = true, allow_negative_numbers = true)]
+    /// Its value; several for a list (after `--` where one starts with `-`)
+    #[arg(required = true)]
     pub values: Vec<String>,
     /// Only change engr.json; the next deploy takes it along
     #[arg(long)]
@@ -331,8 +331,8 @@ pub struct EnvArgs {
 /// `env:set`.
 #[derive(Debug, Args)]
 pub struct EnvSetArgs {
-    /// The variables: `K=V`, `K V`, `K=@file`, `K=-`
-    #[arg(required = true, allow_negative_numbers = true)]
+    /// The variables: `K=V`, `K V`, `K=@file`, `K=-` (after `--` where one starts with `-`)
+    #[arg(required = true)]
     pub assignments: Vec<String>,
     /// Hold the change for the next deploy
     #[arg(long)]

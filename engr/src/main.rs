@@ -10,6 +10,11 @@
 //!                     └─────────▶ output   what a person, a pipe or a program reads
 //! ```
 
+#![expect(
+    unreachable_pub,
+    reason = "nothing is outside of a program: `pub` is what a module offers"
+)]
+
 mod build;
 mod cli;
 mod commands;

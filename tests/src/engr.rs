@@ -105,6 +105,15 @@ impl Place {
         self.engr_in(".", args)
     }
 
+    /// Runs `engr` with the words of each line, and gives what a person would see.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn session(&self, lines: &[&str]) -> String {
+        let run = |line: &&str| self.engr(&line.split_whitespace().collect::<Vec<_>>()).to_string();
+        lines.iter().map(run).collect::<Vec<_>>().join("\n")
+    }
+
     /// The same in a folder below.
     ///
     /// # Panics
@@ -160,7 +169,9 @@ impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "$ engr {}", self.args.join(" "))?;
         f.write_str(&self.stdout)?;
-        self.stderr.lines().try_for_each(|line| writeln!(f, "! {line}"))?;
+        for line in self.stderr.lines() {
+            writeln!(f, "{}", format!("! {line}").trim_end())?;
+        }
         match self.code {
             Some(code) => write!(f, "({code})"),
             None => write!(f, "(a signal)"),

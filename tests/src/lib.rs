@@ -1,5 +1,8 @@
 //! Helpers of the tests.
 
+pub mod apps;
 pub mod engr;
 pub mod fake_fleet;
+pub mod launch;
+pub mod load;
 pub mod running;

@@ -158,6 +158,9 @@ pub struct Snapshot {
     pub serving: Option<VersionView>,
     /// Versions that finish what they have.
     pub draining: Vec<VersionView>,
+    /// A release has failed, and the version that was ended for it is not ready again yet: whoever
+    /// hears of the failure is to find the old version serving.
+    pub is_restoring: bool,
     /// Whether the load balancer may send connections here.
     pub healthy: bool,
 }
@@ -171,4 +174,17 @@ pub struct VersionView {
     pub release: u64,
     /// How often it was started again after it had ended by itself.
     pub restarts: u32,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.signal) {
+            (_, Some(number)) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(f, "was ended by {signal} (signal {number})"),
+                Err(_) => write!(f, "was ended by signal {number}"),
+            },
+            (Some(code), None) => write!(f, "exited with code {code}"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
 }

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::Digest;
+use crate::fixtures::Random;
 use crate::release::Artifact;
 
 /// A folder with an app's files, and room for what comes of them.
@@ -288,7 +289,7 @@ fn a_bomb_is_refused() {
 #[test]
 fn no_damaged_archive_is_unpacked() {
     let bench = Bench::new();
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let noise: Vec<u8> = (0..20_000).map(|_| random.next() as u8).collect();
     bench.write("app", &[&noise[..], &[0; 50_000]].concat(), 0o755);
     let digest = bench.pack(&bench.files()).unwrap().artifact.digest;
@@ -328,20 +329,4 @@ fn damage(whole: &[u8], random: &mut Random) -> Vec<u8> {
         }
     }
     damaged
-}
-
-/// Random numbers that repeat: xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 16) as usize % end.max(1)
-    }
 }

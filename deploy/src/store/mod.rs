@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub mod conformance;
 mod directory;
 mod error;
+#[cfg(test)]
+pub(crate) mod memory;
 mod retry;
 
 pub use directory::Directory;

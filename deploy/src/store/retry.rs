@@ -31,6 +31,42 @@ pub async fn with_tries<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T
 
 /// A number from 0 to 1, evenly spread.
 fn random_share() -> f64 {
+    if cfg!(test) {
+        // Simulations must repeat.
+        return 0.5;
+    }
     // Without randomness the pauses lose their jitter, and nothing else.
     f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::store::memory::{Fate, Memory};
+    use crate::store::{ErrorKind, Expect, Store};
+
+    async fn write(fates: &[Fate]) -> (Result<crate::store::Generation>, Duration) {
+        let (store, start) = (Memory::new(), Instant::now());
+        store.fates_of_writes(fates.to_vec());
+        let written = with_tries(async || store.write("x", b"", Expect::Absent).await).await;
+        (written, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_five_times_and_waits_longer_each_time() {
+        let (written, took) = write(&[Fate::Fails; 4]).await;
+        written.unwrap();
+        assert_eq!(took, Duration::from_millis(75 + 150 + 300 + 600));
+        let (written, _) = write(&[Fate::Fails; 5]).await;
+        assert_eq!(written.unwrap_err().kind, ErrorKind::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_not_tried_again() {
+        let (written, took) = write(&[Fate::AnswerWrong]).await;
+        assert_eq!(written.unwrap_err().kind, ErrorKind::Lost);
+        assert_eq!(took, Duration::ZERO);
+    }
 }

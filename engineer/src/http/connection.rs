@@ -243,7 +243,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn pair() -> (TcpStream, Arc<Connection>) {
-        let listener = crate::listen_reusable("127.0.0.1:0").expect("listen");
+        let listener = crate::bind_reusable("127.0.0.1:0").expect("listen");
         let address = listener.local_addr().expect("an address");
         let mut incoming = Incoming::new(listener, Shutdown::new());
         let client = TcpStream::connect(address).await.expect("connect");

@@ -53,17 +53,19 @@ impl Plan {
 
     /// What `package` means in the folder `root`.
     ///
-    /// A plain name (no `/`, no `.`) is a Cargo package where a Cargo.toml is in reach. Anything
-    /// that is a folder is built as what its nearest manifest makes it. All else is a Go import
+    /// A plain name (no `/`, no `.`) is a Cargo package where a Cargo.toml is in reach. A folder
+    /// with source in it is built as what its nearest manifest makes it. All else is a Go import
     /// path.
     fn of_package(root: &Path, package: &str) -> CommandResult<Self> {
         let is_plain = !package.contains(['/', '.']);
         if is_plain && let Some(manifest) = nearest(root, "Cargo.toml") {
             return Ok(Self::Cargo { folder: manifest, package: Some(package.to_owned()) });
         }
-        let folder = root.join(package);
+        let folder: PathBuf = root.join(package).components().collect();
         let must_be_folder = package.starts_with(['.', '/']);
-        match (folder.is_dir(), must_be_folder) {
+        // An import path may happen to be a folder's name too.
+        let is_folder = if must_be_folder { folder.is_dir() } else { has_source(&folder) };
+        match (is_folder, must_be_folder) {
             (true, _) => Self::of_folder(folder),
             (false, true) => Err(failed(format_args!("there is no folder {}", folder.display()))
                 .hint("`package` is a path from the folder of engr.json")),
@@ -93,6 +95,13 @@ impl Plan {
         ))
         .hint("make one with `go mod init` or `cargo init`"))
     }
+}
+
+/// Whether a program's source lies right in the folder.
+fn has_source(folder: &Path) -> bool {
+    let is_go = |entry: fs::DirEntry| entry.path().extension().is_some_and(|end| end == "go");
+    folder.join("Cargo.toml").is_file()
+        || fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_go))
 }
 
 /// The nearest folder from `folder` upward that has the file.
@@ -184,6 +193,7 @@ mod tests {
         let tree = tree(&[
             ("go.mod", "module example.com/shop\n"),
             ("cmd/api/main.go", "package main\n"),
+            ("shop/notes", ""),
             ("rust/Cargo.toml", ""),
             ("rust/hello/Cargo.toml", ""),
         ]);

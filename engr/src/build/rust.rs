@@ -205,7 +205,7 @@ impl Toolchain {
         if !libraries.is_dir() {
             return Err(no_target(target));
         }
-        Ok(Self { sysroot, commit: commit.unwrap_or(&"unknown").to_string() })
+        Ok(Self { sysroot, commit: commit.unwrap_or("unknown").to_string() })
     }
 
     /// The lines that rustc answers.

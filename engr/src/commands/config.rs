@@ -74,13 +74,13 @@ pub async fn set(app: &str, args: ConfigSetArgs) -> CommandResult {
     if before.as_ref() == Some(&value) {
         print(format_args!("{key} of {app} is {} already\n", shown(&value)));
         // It may have been staged, or its publish may have failed.
-        return reach(app, file, key, args.stage).await;
+        return Ok(published(app, &file, &key, args.stage).await?.unwrap_or(Exit::Done));
     }
     let file = file.with_value(app, &key, &value)?;
     file.save()?;
     let was = before.as_ref().map_or("not set".to_owned(), shown);
     print(format_args!("{key} of {app} is now {} (was {was})\n", shown(&value)));
-    reach(app, file, key, args.stage).await
+    reach(app, &file, &key, args.stage).await
 }
 
 /// Removes one setting.
@@ -90,30 +90,47 @@ pub async fn unset(app: &str, key: &str, stage: bool) -> CommandResult {
     let (key, _) = config::key(key)?;
     if file.value(app, &key).is_none() {
         print(format_args!("{key} of {app} is not set\n"));
-        return reach(app, file, key, stage).await;
+        return Ok(published(app, &file, &key, stage).await?.unwrap_or(Exit::Done));
     }
     let file = file.without(app, &key)?;
     file.save()?;
     let default = default(&file.app(app)?, &key);
     let now = default.map_or(String::new(), |value| format!(", and {} by default", shown(&value)));
     print(format_args!("{key} of {app} is no longer set{now}\n"));
-    reach(app, file, key, stage).await
+    reach(app, &file, &key, stage).await
 }
 
-/// Brings what the file now says of `key` to where it counts.
-async fn reach(name: &str, file: EngrFile, key: String, stage: bool) -> CommandResult {
-    let config = file.app(name)?;
-    let first = key.split('.').next().unwrap_or(&key);
-    if IN_RELEASE.contains(&first) && config.is_local() && !stage {
-        let app = AppContext { name: name.to_owned(), file, config };
-        return publish::reconfigure(&app, vec![key], &PublishArgs::default()).await;
+/// Brings a change of `key` to where it counts, or says what will.
+async fn reach(name: &str, file: &EngrFile, key: &str, stage: bool) -> CommandResult {
+    if let Some(exit) = published(name, file, key, stage).await? {
+        return Ok(exit);
     }
     if key == "instance-count" {
         print(format_args!("`engr {name} sync` brings the fleet to it\n"));
-    } else if !KEPT_ONLY.contains(&first) {
+    } else if !KEPT_ONLY.contains(&first(key)) {
         print(format_args!("the next deploy takes it along: `engr {name} deploy`\n"));
     }
     Ok(Exit::Done)
+}
+
+/// Publishes what the file says, if `key` is one that a release carries and it is not to wait.
+async fn published(
+    name: &str,
+    file: &EngrFile,
+    key: &str,
+    stage: bool,
+) -> CommandResult<Option<Exit>> {
+    let config = file.app(name)?;
+    if stage || !config.is_local() || !IN_RELEASE.contains(&first(key)) {
+        return Ok(None);
+    }
+    let app = AppContext { name: name.to_owned(), file: file.clone(), config };
+    publish::reconfigure(&app, vec![key.to_owned()], &PublishArgs::default()).await.map(Some)
+}
+
+/// `health` of `health.path`.
+fn first(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
 }
 
 fn wrong_value(key: &str, kind: &Kind, words: &[String]) -> Failure {
@@ -123,6 +140,7 @@ fn wrong_value(key: &str, kind: &Kind, words: &[String]) -> Failure {
         words.join(" ")
     ));
     match kind {
+        Kind::Group(_) if key == "build" => failure.hint(config::SET_BUILD),
         Kind::Group(keys) => {
             let inner = keys.iter().map(|inner| format!("`{key}.{}`", inner.name));
             failure.hint(format!("set {}", inner.collect::<Vec<_>>().join(" or ")))

@@ -1,20 +1,18 @@
 //! `destroy-app`: stops and removes the fleet and, asked separately, the bucket.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use deploy::history::History;
 use deploy::store::Store;
 
 use crate::cli::DestroyArgs;
 use crate::context::AppContext;
-use crate::failure::{CommandResult, Exit, Failure, OrFail};
+use crate::failure::{CommandResult, Exit, Failure};
 use crate::fleet::{self, Change};
-use crate::output::{self, Output};
+use crate::output::{Output, ask};
 
 /// Says what goes, has it confirmed, and removes it.
 pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
     let (fleet, store, output) = (app.fleet()?, app.store()?, Output::new(false));
-    let asks = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let asks = ask::can_ask();
     let name = &app.name;
     if args.yes.is_none() && !asks {
         return Err(Failure::usage("this removes the fleet, and nobody is there to confirm it")
@@ -32,7 +30,8 @@ pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
     let bucket = format!("{} ({})", store.url(), releases(&*store).await);
     let with_bucket = match args.bucket {
         Some(with_bucket) => with_bucket,
-        None => asks && ask_for_bucket(&bucket)?,
+        None if asks => ask::confirm(&format!("Remove the bucket too? {bucket}"))?,
+        None => false,
     };
     fleet.destroy(&|change: &Change| output.line(change.done())).await?;
     if with_bucket {
@@ -69,24 +68,10 @@ async fn releases(store: &dyn Store) -> String {
 fn confirm(name: &str, yes: Option<&str>) -> CommandResult<()> {
     let given = match yes {
         Some(given) => given.to_owned(),
-        None => ask("Type the app's name to go on: ")?,
+        None => ask::line("Type the app's name to go on", None)?,
     };
     if given == name {
         return Ok(());
     }
-    let given = if given.is_empty() { "nothing".to_owned() } else { format!("{given:?}") };
-    Err(Failure::usage(format!("the app is {name:?}, and {given} was given: nothing was removed")))
-}
-
-fn ask_for_bucket(bucket: &str) -> CommandResult<bool> {
-    let question = format!("Remove the bucket too, with all releases? {bucket} [y/N] ");
-    Ok(matches!(ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes"))
-}
-
-fn ask(question: &str) -> CommandResult<String> {
-    output::print(question);
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.or_fail(Exit::Internal, "cannot read the answer")?;
-    Ok(answer.trim().to_owned())
+    Err(Failure::usage(format!("the app is {name}, and {given:?} was given: nothing was removed")))
 }

@@ -8,6 +8,7 @@ mod demo;
 mod deploy_app;
 mod destroy_app;
 mod env;
+mod here;
 mod logs;
 mod releases;
 mod restart;

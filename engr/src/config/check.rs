@@ -18,6 +18,9 @@ const LOCAL_INSTANCES_MAX: u32 = 100;
 /// The longest time that any key may name: more is a number in the wrong unit.
 const SPAN_MAX: Span = Span::from_secs(24 * 60 * 60);
 
+/// How to set a group whose keys say nothing one by one.
+pub const SET_BUILD: &str = "set both keys at once: `config:set build '{\"command\": \"make app\", \"output\": \"bin/app\"}'`";
+
 /// The settings that `json` stands for.
 pub fn app(json: &Value) -> Result<AppConfig, Failure> {
     let Some(json) = json.as_object() else {
@@ -91,9 +94,7 @@ fn complete(group: &str, json: &Map<String, Value>) -> Result<(), Failure> {
     let Some(missing) = needed.iter().find(|key| !json.contains_key(**key)) else { return Ok(()) };
     let failure = Failure::usage(format!("`{group}` has no `{missing}`"));
     Err(match group {
-        "build" => failure.hint(
-            "both are set by `config:set build '{\"command\": \"make app\", \"output\": \"bin/app\"}'`",
-        ),
+        "build" => failure.hint(SET_BUILD),
         _ => failure.hint(format!("set it by `config:set {group}.{missing} …`")),
     })
 }

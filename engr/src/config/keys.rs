@@ -124,10 +124,16 @@ pub fn find<'a>(keys: &'a [Key], name: &str) -> Result<&'a Key, Option<&'static 
 
 /// The candidate that somebody who wrote `name` most likely meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const LIKENESS_MIN: f64 = 0.7;
+    /// Two letters swapped in a word of three are still near.
+    const LIKENESS_MIN: f64 = 0.66;
+    // The one knows swapped letters, the other a beginning that is right.
+    let likeness = |candidate: &str| {
+        strsim::normalized_damerau_levenshtein(name, candidate)
+            .max(strsim::jaro_winkler(name, candidate))
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -238,6 +244,7 @@ mod tests {
         assert_eq!(find(KEYS, "prot"), Err(Some("port")));
         assert_eq!(find(KEYS, "gracefull-shutdown"), Err(Some("graceful-shutdown")));
         assert_eq!(find(KEYS, "instances"), Err(Some("instance-count")));
+        assert_eq!(nearest("wbe", ["jobs", "web"]), Some("web"));
         assert_eq!(find(KEYS, "qqq"), Err(None));
     }
 }

@@ -14,7 +14,7 @@ pub mod keys;
 pub mod schema;
 
 pub use app::{AppConfig, Arch, BuildCommand, Generate};
-pub use check::key;
+pub use check::{SET_BUILD, key};
 pub use file::{EngrFile, check_name, current_folder, write_whole};
 
 #[cfg(test)]

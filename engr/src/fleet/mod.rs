@@ -13,7 +13,7 @@ use crate::failure::CommandResult;
 
 mod local;
 
-pub use local::{LocalFleetProvider, instance_folders, local_dir};
+pub use local::{LocalFleetProvider, check_port, instance_folders, local_dir, public_port};
 
 /// Hears of each change when it is done.
 pub type Told<'a> = &'a (dyn Fn(&Change) + Send + Sync);

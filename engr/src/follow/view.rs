@@ -41,7 +41,9 @@ impl InstanceView {
     /// When it switched, if it serves the release.
     pub fn switched(&self) -> Option<Timestamp> {
         match &self.standing {
-            Standing::Done { switched, .. } | Standing::Settling { switched } => Some(*switched),
+            Standing::Done { switched, .. } | Standing::Settling { switched, .. } => {
+                Some(*switched)
+            }
             _ => None,
         }
     }
@@ -57,7 +59,7 @@ impl InstanceView {
             seconds: took.map(|took| round(took.as_secs_f64())),
             switched,
             note: match &self.standing {
-                Standing::Done { note, .. } => note.clone(),
+                Standing::Done { note, .. } | Standing::Settling { note, .. } => note.clone(),
                 _ => None,
             },
             failure: match &self.standing {
@@ -126,7 +128,8 @@ impl<'a> Tracker<'a> {
             }
         };
         let note = match &view.standing {
-            Standing::Done { note: Some(note), .. } => format!("; {note}"),
+            Standing::Done { note: Some(note), .. }
+            | Standing::Settling { note: Some(note), .. } => format!("; {note}"),
             _ => String::new(),
         };
         Some(format!("{:<9} {}  {what}{note}", "", view.name))
@@ -226,7 +229,7 @@ pub(super) mod tests {
             assert_eq!(lines(&mut tracker, view("hello-1", standing)), []);
         }
         assert_eq!(
-            lines(&mut tracker, view("hello-1", Standing::Settling { switched })),
+            lines(&mut tracker, view("hello-1", Standing::Settling { switched, note: None })),
             [Some("hello-1  switched to v7 after 0.210 s".into())]
         );
         let done = view("hello-1", Standing::Done { switched, note: None });
@@ -251,7 +254,7 @@ pub(super) mod tests {
         let release = release(7);
         let mut tracker = Tracker::new("hello", &release);
         let switched = at("2026-11-22T10:00:00.210Z");
-        let mut dead = view("hello-1", Standing::Settling { switched });
+        let mut dead = view("hello-1", Standing::Settling { switched, note: None });
         dead.down = true;
         assert_eq!(
             lines(&mut tracker, dead.clone()),

@@ -88,6 +88,27 @@ async fn only_the_newest_reports_are_kept() {
     assert_eq!(bench.store.versions("state.json").await.unwrap().len(), 5);
 }
 
+/// Its writers look, link and remove under one lock; else a number that was removed in between
+/// could be taken a second time.
+#[tokio::test]
+async fn writers_of_a_pruned_object_wait_for_each_other() {
+    let bench = Bench::new();
+    let name = "fleet/instances/app-1";
+    let first = bench.put(name, b"1").await;
+    let folder = fs::File::open(bench.slot(name, first).parent().unwrap()).unwrap();
+    folder.lock().unwrap();
+    let mut late = bench.store.write(name, b"late", Expect::Generation(first));
+    assert!(timeout(Duration::from_millis(100), &mut late).await.is_err());
+    // What others do meanwhile.
+    for generation in [2, 3, 4].map(Generation) {
+        fs::copy(bench.slot(name, first), bench.slot(name, generation)).unwrap();
+    }
+    bench.store.bucket.slots(name).unwrap().prune(2).unwrap();
+    drop(folder);
+    assert_eq!(kind(late.await), ErrorKind::Lost);
+    assert_eq!(bench.store.versions(name).await.unwrap(), [Generation(3), Generation(4)]);
+}
+
 #[tokio::test]
 async fn what_a_dead_writer_left_is_removed() {
     let bench = Bench::new();

@@ -164,7 +164,8 @@ pub(super) async fn destroy(dir: &LocalDir, found: Found, told: Told<'_>) -> Com
         told(&Change::Remove(instance.name));
     }
     files::remove_folder(&dir.instances())?;
-    for file in [dir.fleet(), dir.balancer_lock(), dir.balancer_log()] {
+    let half_written = dir.fleet().with_extension("json.new");
+    for file in [dir.fleet(), half_written, dir.balancer_lock(), dir.balancer_log()] {
         files::remove_file(&file)?;
     }
     Ok(())

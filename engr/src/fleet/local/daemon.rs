@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
+use super::files;
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 
 /// How many of its last lines are shown of a daemon that did not come up.
@@ -73,7 +74,7 @@ impl Process {
 
 /// The process that holds the lock file `lock`.
 pub(super) fn find(lock: &Path) -> CommandResult<Option<Process>> {
-    find_holder(lock).or_fail(Exit::Internal, format!("cannot look at {}", lock.display()))
+    find_holder(lock).map_err(|error| files::failed(error, "look at", lock))
 }
 
 fn find_holder(lock: &Path) -> io::Result<Option<Process>> {
@@ -119,7 +120,7 @@ pub(super) fn start(
 ) -> CommandResult<Started> {
     let program = agentd()?;
     let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
-    let output = open.or_fail(Exit::NotAllowed, format!("cannot open {}", log.display()))?;
+    let output = open.map_err(|error| files::failed(error, "open", &log))?;
     let cannot = || format!("cannot start {}", program.display());
     let log_from = output.metadata().or_fail(Exit::Internal, cannot())?.len();
     let errors = output.try_clone().or_fail(Exit::Internal, cannot())?;

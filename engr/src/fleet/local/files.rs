@@ -1,7 +1,8 @@
 //! The files of a local fleet, read and written whole.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use deploy::agent_config::{AgentConfig, InstanceDir};
@@ -9,7 +10,7 @@ use deploy::local_fleet::{LocalDir, LocalFleet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::failure::{CommandResult, Exit, OrFail};
+use crate::failure::{CommandResult, Exit, Failure, OrFail};
 
 /// `fleet.json`; `None` where there is none. One that cannot be read is an error: it says where
 /// the app's users connect to.
@@ -28,9 +29,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> CommandResult<Option<T>> {
     let data = match fs::read(path) {
         Ok(data) => data,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).or_fail(Exit::NotAllowed, cannot("read", path)),
+        Err(error) => return Err(failed(error, "read", path)),
     };
-    serde_json::from_slice(&data).map(Some).or_fail(Exit::Internal, cannot("read", path))
+    serde_json::from_slice(&data)
+        .map(Some)
+        .or_fail(Exit::Internal, format!("cannot read {}", path.display()))
 }
 
 /// Writes `value` as JSON, whole or not at all; gives whether the file has changed.
@@ -40,17 +43,19 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> CommandResult<bool> 
     if fs::read(path).is_ok_and(|there| there == data) {
         return Ok(false);
     }
-    write_whole(path, &data).or_fail(Exit::Internal, cannot("write", path))?;
+    write_whole(path, &data).map_err(|error| failed(error, "write", path))?;
     Ok(true)
 }
 
+/// One `engr` at a time does this: a file that a killed one has left is written over.
 fn write_whole(path: &Path, data: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let new = path.with_extension("json.new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(data)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    fs::File::open(folder)?.sync_all()
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 /// The names of the instances that have a folder, oldest first.
@@ -59,11 +64,11 @@ pub fn instance_folders(dir: &LocalDir) -> CommandResult<Vec<String>> {
     let entries = match fs::read_dir(&path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).or_fail(Exit::NotAllowed, cannot("list", &path)),
+        Err(error) => return Err(failed(error, "list", &path)),
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.or_fail(Exit::Internal, cannot("list", &path))?;
+        let entry = entry.map_err(|error| failed(error, "list", &path))?;
         names.extend(entry.file_name().into_string());
     }
     names.sort_by_key(|name| (number(name), name.clone()));
@@ -78,9 +83,7 @@ fn number(name: &str) -> u64 {
 /// Removes a folder and all that is in it; one that is gone already is as good.
 pub(super) fn remove_folder(path: &Path) -> CommandResult<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).or_fail(Exit::NotAllowed, cannot("remove", path))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error, "remove", path)),
         _ => Ok(()),
     }
 }
@@ -88,13 +91,17 @@ pub(super) fn remove_folder(path: &Path) -> CommandResult<()> {
 /// Removes a file; one that is gone already is as good.
 pub(super) fn remove_file(path: &Path) -> CommandResult<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).or_fail(Exit::NotAllowed, cannot("remove", path))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error, "remove", path)),
         _ => Ok(()),
     }
 }
 
-fn cannot(what: &str, path: &Path) -> String {
-    format!("cannot {what} {}", path.display())
+/// The failure of doing `what` with a file or folder: it says whether that was forbidden.
+pub(super) fn failed(error: io::Error, what: &str, path: &Path) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Exit::NotAllowed,
+        _ => Exit::Internal,
+    };
+    let error = anyhow::Error::new(error).context(format!("cannot {what} {}", path.display()));
+    Failure::new(exit, error)
 }

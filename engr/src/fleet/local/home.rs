@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use deploy::local_fleet::LocalDir;
 use deploy::release::is_valid_app_name;
 
+use super::files::failed;
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 
 /// How long to wait for another `engr` that changes the same fleet. Longer than any change takes.
@@ -47,8 +48,9 @@ pub(super) fn make(dir: &LocalDir) -> CommandResult<()> {
 /// Makes a folder and its missing parents, each for its owner alone.
 pub(super) fn make_folder(path: &std::path::Path) -> CommandResult<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.or_fail(Exit::NotAllowed, format!("cannot make {}", path.display()))
-        .map_err(|failure| failure.hint("ENGR_HOME names another folder for local fleets"))
+    made.map_err(|error| {
+        failed(error, "make", path).hint("ENGR_HOME names another folder for local fleets")
+    })
 }
 
 /// Held while one `engr` changes the fleet.
@@ -61,14 +63,13 @@ pub(super) async fn lock(dir: &LocalDir) -> CommandResult<FleetLock> {
     let began = Instant::now();
     loop {
         make(dir)?;
-        let cannot = format!("cannot lock {shown}");
-        let folder = File::open(&dir.0).or_fail(Exit::NotAllowed, &cannot)?;
+        let folder = File::open(&dir.0).map_err(|error| failed(error, "lock", &dir.0))?;
         match folder.try_lock() {
             // Whoever held it may have removed the folder.
             Ok(()) if is_still_there(&folder, dir) => return Ok(FleetLock(folder)),
             Ok(()) => continue,
             Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error).or_fail(Exit::Internal, cannot),
+            Err(TryLockError::Error(error)) => return Err(failed(error, "lock", &dir.0)),
         }
         if began.elapsed() > LOCK_WAIT_MAX {
             return Err(Failure::new(

@@ -26,13 +26,15 @@ use deploy::store::{Directory, Store};
 
 use super::{Change, Instance, Provider, Told};
 use crate::config::AppConfig;
-use crate::failure::{CommandResult, Exit, OrFail};
+use crate::failure::CommandResult;
+use crate::publish::load_failure;
 
 use found::Found;
 use plan::Wanted;
 
 pub use files::instance_folders;
 pub use home::local_dir;
+pub use ports::{check_port, public_port};
 
 /// Agents on this machine, each with a folder and ports of its own.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl LocalFleetProvider {
     async fn wanted(&self, found: &Found) -> CommandResult<Wanted> {
         let store = store_in(&self.dir)?;
         let loaded = deploy::publish::load(store.as_ref(), &self.app).await;
-        let state = loaded.or_fail(Exit::Internal, "cannot read the app's state")?.state;
+        let state = loaded.map_err(load_failure)?.state;
         let mut ports = self.ports.clone();
         for port in state.release.into_iter().flat_map(|release| release.settings.ports) {
             if !ports.contains(&port) {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use crate::failure::{CommandResult, Exit, OrFail};
 /// How long they have from `SIGTERM` to `SIGKILL`.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Stops every process whose executable lies in `folder`.
+/// The variable by which an instance's processes are known: its folder. Set by the agent.
+const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
+
+/// Stops every process of the instance in `folder`.
 pub(super) async fn stop(folder: &Path) -> CommandResult<()> {
     let cannot = || format!("cannot stop the processes of {}", folder.display());
     for process in find(folder).or_fail(Exit::Internal, cannot())? {
@@ -22,33 +26,28 @@ pub(super) async fn stop(folder: &Path) -> CommandResult<()> {
 }
 
 fn find(folder: &Path) -> io::Result<Vec<Process>> {
-    // The links in /proc have no symbolic links in them.
-    let folder = match folder.canonicalize() {
-        Ok(folder) => folder,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut found = Vec::new();
     for pid in process_ids()? {
         // Opened first: what is read afterwards is then this process's and no later one's.
         let Ok(Some(process)) = Process::open(pid) else { continue };
-        // Other users' processes do not tell, and none of them is an app of this folder.
-        let Ok(executable) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
-        if executable.starts_with(&folder) && process.is_alive()? {
+        if is_of(pid, folder) && process.is_alive()? {
             found.push(process);
         }
     }
     Ok(found)
 }
 
-/// Whether a process whose executable lies in `folder` listens on `port`.
+/// Whether a process of the instance in `folder` listens on `port`.
 pub(super) fn holds_port(folder: &Path, port: u16) -> bool {
-    let Some(holder) = super::ports::holder(port) else { return false };
-    let executable = fs::read_link(format!("/proc/{}/exe", holder.pid));
-    match (executable, folder.canonicalize()) {
-        (Ok(executable), Ok(folder)) => executable.starts_with(folder),
-        _ => false,
-    }
+    super::ports::holder(port).is_some_and(|holder| is_of(holder.pid, folder))
+}
+
+/// Whether the process was started for the instance in `folder`. Other users' processes do not
+/// tell, and none of them was.
+fn is_of(pid: u32, folder: &Path) -> bool {
+    let mark = [INSTANCE_DIR.as_bytes(), b"=", folder.as_os_str().as_bytes()].concat();
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == mark)
 }
 
 /// All processes of this machine.
@@ -62,11 +61,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_what_runs_from_the_folder_is_stopped() {
+    async fn only_the_instances_own_processes_are_stopped() {
         let ours = tempfile::tempdir().unwrap();
-        let program = ours.path().join("app");
-        fs::copy("/bin/sleep", &program).unwrap();
-        let mut app = std::process::Command::new(&program).arg("600").spawn().unwrap();
+        let mut app = std::process::Command::new("sleep");
+        let mut app = app.arg("60").env(INSTANCE_DIR, ours.path()).spawn().unwrap();
+        // The variable shows from the exec on.
+        while !is_of(app.id(), ours.path()) {
+            std::thread::yield_now();
+        }
         let other = tempfile::tempdir().unwrap();
         stop(other.path()).await.unwrap();
         assert!(app.try_wait().unwrap().is_none());

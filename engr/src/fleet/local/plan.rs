@@ -1,6 +1,7 @@
 //! What must change so that a fleet is what it should be. Pure.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 
 use deploy::agent_config::{AgentConfig, Listen};
@@ -137,8 +138,8 @@ pub(super) fn config<E>(
     };
     mapped.retain(|_, address| keep(*address));
     for port in wanted.ports() {
-        if !mapped.contains_key(&port) {
-            mapped.insert(port, pick()?);
+        if let Entry::Vacant(vacant) = mapped.entry(port) {
+            vacant.insert(pick()?);
         }
     }
     let health = match had.and_then(|had| had.health).filter(|address| keep(*address)) {

@@ -45,7 +45,7 @@ pub(super) fn listen_addresses(
 }
 
 /// 80 and 443 become 8080 and 8443 for a user who may not bind them.
-fn public_port(port: u16) -> u16 {
+pub fn public_port(port: u16) -> u16 {
     let instead = match port {
         80 => 8080,
         443 => 8443,
@@ -78,35 +78,39 @@ pub(super) fn public_addresses(ports: &[u16], fleet: &LocalFleet) -> Vec<String>
 /// Fails when somebody else has one of the ports that the balancer is to listen on.
 pub(super) fn check_free(wanted: &[BalancedPort]) -> CommandResult<()> {
     for BalancedPort { port, listen } in wanted {
-        let Err(error) = TcpListener::bind(listen) else { continue };
-        let number = listen.port();
-        let failure = match error.kind() {
-            ErrorKind::AddrInUse => {
-                let holder = holder(number).map(|holder| format!(" by {holder}"));
-                let holder = holder.unwrap_or_default();
-                let message = format!("port {number} on 127.0.0.1 is taken{holder}");
-                Failure::new(Exit::Usage, anyhow::anyhow!(message))
-            }
-            ErrorKind::PermissionDenied => {
-                let message = format!("you may not listen on port {number}");
-                Failure::new(Exit::NotAllowed, anyhow::anyhow!(message))
-            }
-            _ => {
-                let error = anyhow::Error::new(error);
-                Failure::new(Exit::Internal, error.context(format!("cannot listen on {listen}")))
-            }
-        };
-        let hint = if number == *port {
-            "free it, or give the app another port: `engr <app> config:set port 8081`".to_owned()
-        } else {
-            format!(
-                "free it, or give the app another port than {port}: `engr <app> config:set port \
-                 8081`"
-            )
-        };
-        return Err(failure.hint(hint));
+        check(*listen).map_err(|failure| {
+            let than = if listen.port() == *port { String::new() } else { format!(" than {port}") };
+            failure.hint(format!(
+                "free it, or give the app another port{than}: `engr <app> config:set port 8081`"
+            ))
+        })?;
     }
     Ok(())
+}
+
+/// Fails when an app here cannot have `port`, on whichever address it binds it.
+pub fn check_port(port: u16) -> CommandResult<()> {
+    check(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+}
+
+fn check(address: SocketAddr) -> CommandResult<()> {
+    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+    let port = address.port();
+    Err(match error.kind() {
+        ErrorKind::AddrInUse => {
+            let holder = holder(port).map(|holder| format!(" by {holder}")).unwrap_or_default();
+            let message = format!("port {port} is taken{holder}");
+            Failure::new(Exit::Usage, anyhow::anyhow!(message))
+        }
+        ErrorKind::PermissionDenied => {
+            let message = format!("you may not listen on port {port}");
+            Failure::new(Exit::NotAllowed, anyhow::anyhow!(message))
+        }
+        _ => {
+            let error = anyhow::Error::new(error).context(format!("cannot listen on {address}"));
+            Failure::new(Exit::Internal, error)
+        }
+    })
 }
 
 /// Whether `address` can be bound now.
@@ -222,10 +226,7 @@ mod tests {
         let wanted = [BalancedPort { port, listen: local(port) }];
         let failure = check_free(&wanted).unwrap_err();
         let said = failure.error.to_string();
-        assert!(
-            said.starts_with(&format!("port {port} on 127.0.0.1 is taken by process")),
-            "{said}"
-        );
+        assert!(said.starts_with(&format!("port {port} is taken by process")), "{said}");
         drop(listener);
         assert!(holder(port).is_none());
         check_free(&wanted).unwrap();

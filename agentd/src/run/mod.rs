@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use deploy::agent_config::{AgentConfig, InstanceDir};
 use deploy::log_line::Stream;
@@ -17,29 +16,22 @@ use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
-use crate::drain::Sockets;
 use crate::fetch::Fetcher;
 use crate::logs::{LastLines, Spool, capture};
 use crate::process::{self, Launch};
-use crate::readiness::{self, Abilities, NotifySocket};
+use crate::readiness::{Abilities, NotifySocket};
 use crate::sockets::{Group, Groups, can_bind_beside};
 use crate::switch::{Event, VersionId, Way};
+
+mod watcher;
+
+use watcher::{Watcher, until_idle};
 
 /// The variable by which an instance's processes are known: its folder.
 pub const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
 
 /// What of the agent's own environment the app gets too.
 const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE"];
-
-/// How long an old version's queue must be empty until it is believed (facts of the kernel: a
-/// connection whose handshake is under way joins the queue only at its end).
-const QUEUE_EMPTY_FOR: Duration = Duration::from_millis(500);
-
-/// The pause between two looks at an old version.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// After a process's end, how long its output may still come from processes that it left.
-const LAST_OUTPUT_WITHIN: Duration = Duration::from_millis(300);
 
 /// What comes back to the agent's loop.
 #[derive(Debug)]
@@ -82,6 +74,7 @@ struct Version {
 struct Process {
     pid: u32,
     started: Timestamp,
+    is_ready: bool,
     tasks: Vec<AbortHandle>,
 }
 
@@ -143,9 +136,14 @@ impl Runner {
 
     /// Decides how the version can follow the one that serves.
     pub fn looked(&mut self, id: VersionId, found: io::Result<Abilities>) -> Option<Event> {
-        let others_bind = self.versions.iter().any(|(other, version)| {
-            *other != id && !version.is_handed && version.process.is_some()
-        });
+        let others = self.versions.iter().filter(|(other, _)| **other != id);
+        let binding: Vec<&Process> = others
+            .filter(|(_, other)| !other.is_handed)
+            .filter_map(|(_, other)| other.process.as_ref())
+            .collect();
+        let others_bind = !binding.is_empty();
+        // One that is not ready may not have bound its port yet, and cannot be seen to.
+        let others_are_seen = binding.iter().all(|process| process.is_ready);
         let version = self.versions.get_mut(&id)?;
         let abilities = match found {
             Ok(abilities) => abilities,
@@ -154,12 +152,15 @@ impl Runner {
                 return Some(Event::PrepareFailed(id, message));
             }
         };
-        version.abilities = abilities;
         let release = version.release.clone();
         let ports = &release.settings.ports;
         version.is_handed = abilities.takes_sockets
             && !ports.is_empty()
             && !lock(&self.self_binders).contains(&identity(&release));
+        // Bytes that promised one protocol in vain do not speak for the other.
+        let misled = abilities.takes_sockets && !version.is_handed && !ports.is_empty();
+        version.abilities =
+            Abilities { tells_readiness: abilities.tells_readiness && !misled, ..abilities };
         let is_handed = version.is_handed;
         if let Err(message) = self.refresh_addresses(ports) {
             return Some(Event::PrepareFailed(id, message));
@@ -167,15 +168,16 @@ impl Runner {
         let has_sockets = lock(&self.groups).values().any(|group| !group.is_empty());
         let note = match (ports.is_empty(), is_handed) {
             (true, _) => None,
-            (_, true) => others_bind.then_some("the old version bound its port by itself"),
+            (_, true) => others_bind.then_some("the old version binds its port by itself"),
             (_, false) if has_sockets => Some("it binds its port by itself"),
-            (_, false) => (others_bind && !self.addresses(ports).all(can_bind_beside))
+            (_, false) if !others_bind => None,
+            (_, false) => (!others_are_seen || !self.addresses(ports).all(can_bind_beside))
                 .then_some("it binds its port by itself, without SO_REUSEPORT"),
         };
         let way = match note {
             None => Way::Overlap,
             Some(note) => {
-                let note = Some(format!("{note}: the old version was stopped first"));
+                let note = Some(format!("{note}, so the old version was stopped first"));
                 Way::StopFirst { note }
             }
         };
@@ -347,7 +349,7 @@ impl Runner {
             watcher.until_ended(child, [out, err].into_iter().flatten().collect(), last).await;
         });
         let tasks = vec![readiness.abort_handle()];
-        version.process = Some(Process { pid, started: Timestamp::now(), tasks });
+        version.process = Some(Process { pid, started: Timestamp::now(), is_ready: false, tasks });
         Ok(())
     }
 
@@ -386,6 +388,28 @@ impl Runner {
         }
     }
 
+    /// The version's process is ready.
+    pub fn ready(&mut self, id: VersionId) {
+        if let Some(process) = self.versions.get_mut(&id).and_then(|v| v.process.as_mut()) {
+            process.is_ready = true;
+        }
+    }
+
+    /// What was waited for in vain, where the version did not become ready.
+    pub fn awaited(&self, id: VersionId) -> Option<String> {
+        let version = self.versions.get(&id)?;
+        let health = version.release.settings.health.as_ref();
+        match (version.abilities.tells_readiness, health) {
+            (true, None) => Some("it did not say READY=1".to_owned()),
+            (false, Some(health)) => Some(format!("GET {} did not answer 2xx or 3xx", health.path)),
+            (true, Some(health)) => Some(format!(
+                "it did not say READY=1, or GET {} did not answer 2xx or 3xx",
+                health.path
+            )),
+            (false, None) => None,
+        }
+    }
+
     /// The version's process has ended.
     pub fn ended(&mut self, id: VersionId) {
         if let Some(version) = self.versions.get_mut(&id) {
@@ -419,127 +443,6 @@ impl Runner {
     pub fn artifacts(&self) -> Vec<Digest> {
         self.versions.values().map(|version| version.release.artifact.digest).collect()
     }
-}
-
-/// What the tasks about one process need.
-#[derive(Clone, Debug)]
-struct Watcher {
-    id: VersionId,
-    pid: u32,
-    news: UnboundedSender<News>,
-    address: Option<SocketAddr>,
-    release: Arc<Release>,
-    handed: Vec<u64>,
-    abilities: Abilities,
-    groups: Arc<Mutex<Groups>>,
-    binds_itself: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Watcher {
-    async fn until_ready(self, notify: NotifySocket) {
-        let port = self.release.settings.ports.first().copied();
-        let health = self.release.settings.health.as_ref().zip(self.address);
-        let lead = |source: Option<u16>| {
-            let mut groups = lock(&self.groups);
-            if let Some(group) = port.and_then(|port| groups.get_mut(&port))
-                && let Err(error) = group.lead(source, self.id)
-            {
-                tracing::error!(%error, "cannot lead the probe");
-            }
-        };
-        let waited = readiness::wait(self.abilities, &notify, self.pid, health, lead).await;
-        if let Err(error) = waited {
-            // The deadline of the release ends this.
-            tracing::error!(%error, "cannot hear whether the app is ready");
-            return;
-        }
-        if !self.handed.is_empty() && self.has_own_listener() {
-            tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
-            self.binds_itself.store(true, std::sync::atomic::Ordering::Relaxed);
-            process::signal(self.pid, Signal::SIGKILL);
-            return;
-        }
-        let _ = self.news.send(News::Event(Event::Ready(self.id)));
-    }
-
-    fn has_own_listener(&self) -> bool {
-        let Some(address) = self.address else { return false };
-        let listens = Sockets::of_session(self.pid)
-            .and_then(|sockets| sockets.listens(address.port(), &self.handed));
-        listens.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot see which sockets the app has");
-            false
-        })
-    }
-
-    async fn until_ended(
-        self,
-        mut child: Child,
-        outputs: Vec<tokio::task::JoinHandle<()>>,
-        last: LastLines,
-    ) {
-        let status = child.wait().await;
-        let outputs_end = async {
-            for output in outputs {
-                // A panic there was printed, and loses lines, not the end.
-                let _ = output.await;
-            }
-        };
-        // Processes that it left may hold its output open: then this is all that it said.
-        let _ = tokio::time::timeout(LAST_OUTPUT_WITHIN, outputs_end).await;
-        let mut exit = match status {
-            Ok(status) => process::exit_of(status),
-            Err(error) => {
-                tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
-                crate::switch::Exit::default()
-            }
-        };
-        let in_use =
-            |line: &String| line.contains("ddress already in use") || line.contains("EADDRINUSE");
-        let binds_itself = self.binds_itself.load(std::sync::atomic::Ordering::Relaxed);
-        let has_ports = !self.release.settings.ports.is_empty();
-        exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
-        tracing::info!(release = self.release.number, pid = self.pid, "{exit}");
-        let _ = self.news.send(News::Event(Event::Exited(self.id, exit)));
-    }
-}
-
-/// Waits until nothing waits in the version's queues and its connections have ended.
-async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
-    let mut empty_for = Duration::ZERO;
-    loop {
-        match is_idle(id, pid, release, groups) {
-            Ok(true) => empty_for += LOOK_EVERY,
-            Ok(false) => empty_for = Duration::ZERO,
-            // The deadline for connections ends this.
-            Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
-        }
-        if empty_for > QUEUE_EMPTY_FOR {
-            return;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-fn is_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) -> io::Result<bool> {
-    let addresses = {
-        let groups = lock(groups);
-        let mut addresses = Vec::new();
-        for group in release.settings.ports.iter().filter_map(|port| groups.get(port)) {
-            if group.waiting(id)? > 0 {
-                return Ok(false);
-            }
-            addresses.push(group.address());
-        }
-        addresses
-    };
-    let sockets = Sockets::of_session(pid)?;
-    for address in addresses {
-        if sockets.connections(address.port())? > 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn inode(socket: &impl AsFd) -> io::Result<u64> {

@@ -1,0 +1,169 @@
+//! The tasks about one process: its readiness, its end, and, when it is old, its last work.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deploy::release::Release;
+use nix::sys::signal::Signal;
+use tokio::process::Child;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{News, lock};
+use crate::drain::Sockets;
+use crate::logs::LastLines;
+use crate::process;
+use crate::readiness::{self, Abilities, NotifySocket};
+use crate::sockets::Groups;
+use crate::switch::{Event, VersionId};
+
+/// After a process's end, how long its output may still come from processes that it left.
+const LAST_OUTPUT_WITHIN: Duration = Duration::from_millis(300);
+
+/// The pause between two looks at an old version.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long an old version's queue must be empty until it is believed (facts of the kernel: a
+/// connection whose handshake is under way joins the queue only at its end).
+const QUEUE_EMPTY_FOR: Duration = Duration::from_millis(500);
+
+/// What the tasks about one process need.
+#[derive(Clone, Debug)]
+pub(super) struct Watcher {
+    pub(super) id: VersionId,
+    pub(super) pid: u32,
+    pub(super) news: UnboundedSender<News>,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) release: Arc<Release>,
+    pub(super) handed: Vec<u64>,
+    pub(super) abilities: Abilities,
+    pub(super) groups: Arc<Mutex<Groups>>,
+    pub(super) binds_itself: Arc<AtomicBool>,
+}
+
+impl Watcher {
+    pub(super) async fn until_ready(self, notify: NotifySocket) {
+        let port = self.release.settings.ports.first().copied();
+        let health = self.release.settings.health.as_ref().zip(self.address);
+        let lead = |source: Option<u16>| {
+            let mut groups = lock(&self.groups);
+            if let Some(group) = port.and_then(|port| groups.get_mut(&port))
+                && let Err(error) = group.lead(source, self.id)
+            {
+                tracing::error!(%error, "cannot lead the probe");
+            }
+        };
+        let waited = tokio::select! {
+            waited = readiness::wait(self.abilities, &notify, self.pid, health, lead) => waited,
+            () = self.until_it_binds() => return self.make_way(),
+        };
+        if let Err(error) = waited {
+            // The deadline of the release ends this.
+            tracing::error!(%error, "cannot hear whether the app is ready");
+            return;
+        }
+        if self.has_own_listener() {
+            return self.make_way();
+        }
+        let _ = self.news.send(News::Event(Event::Ready(self.id)));
+    }
+
+    /// Waits until the app listens on its port with a socket of its own, though it was handed one.
+    async fn until_it_binds(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.has_own_listener() {
+                return;
+            }
+        }
+    }
+
+    /// It leaves the sockets that it was handed, so it must be started without them: they stand in
+    /// its way.
+    fn make_way(&self) {
+        tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
+        self.binds_itself.store(true, Ordering::Relaxed);
+        process::signal(self.pid, Signal::SIGKILL);
+    }
+
+    fn has_own_listener(&self) -> bool {
+        let Some(address) = self.address.filter(|_| !self.handed.is_empty()) else { return false };
+        let listens = Sockets::of_session(self.pid)
+            .and_then(|sockets| sockets.listens(address.port(), &self.handed));
+        listens.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot see which sockets the app has");
+            false
+        })
+    }
+
+    pub(super) async fn until_ended(
+        self,
+        mut child: Child,
+        outputs: Vec<tokio::task::JoinHandle<()>>,
+        last: LastLines,
+    ) {
+        let status = child.wait().await;
+        let outputs_end = async {
+            for output in outputs {
+                // A panic there was printed, and loses lines, not the end.
+                let _ = output.await;
+            }
+        };
+        // Processes that it left may hold its output open: then this is all that it said.
+        let _ = tokio::time::timeout(LAST_OUTPUT_WITHIN, outputs_end).await;
+        let mut exit = match status {
+            Ok(status) => process::exit_of(status),
+            Err(error) => {
+                tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
+                crate::switch::Exit::default()
+            }
+        };
+        let in_use =
+            |line: &String| line.contains("ddress already in use") || line.contains("EADDRINUSE");
+        let binds_itself = self.binds_itself.load(Ordering::Relaxed);
+        let has_ports = !self.release.settings.ports.is_empty();
+        exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
+        tracing::info!(release = self.release.number, pid = self.pid, "{exit}");
+        let _ = self.news.send(News::Event(Event::Exited(self.id, exit)));
+    }
+}
+
+/// Waits until nothing waits in the version's queues and its connections have ended.
+pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
+    let mut empty_for = Duration::ZERO;
+    loop {
+        match is_idle(id, pid, release, groups) {
+            Ok(true) => empty_for += LOOK_EVERY,
+            Ok(false) => empty_for = Duration::ZERO,
+            // The deadline for connections ends this.
+            Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
+        }
+        if empty_for > QUEUE_EMPTY_FOR {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn is_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) -> io::Result<bool> {
+    let addresses = {
+        let groups = lock(groups);
+        let mut addresses = Vec::new();
+        for group in release.settings.ports.iter().filter_map(|port| groups.get(port)) {
+            if group.waiting(id)? > 0 {
+                return Ok(false);
+            }
+            addresses.push(group.address());
+        }
+        addresses
+    };
+    let sockets = Sockets::of_session(pid)?;
+    for address in addresses {
+        if sockets.connections(address.port())? > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

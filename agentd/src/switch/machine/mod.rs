@@ -1,0 +1,217 @@
+//! The state machine itself. See the module above for the way of a release through it.
+//!
+//! - [`phases`]: what it can be in the middle of, and what it knows then.
+//! - [`coming`]: from a desired release to one that serves and has settled.
+//! - [`failing`]: what happens when a process ends.
+//! - [`leaving`]: old versions, and the agent's own end.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::sync::Arc;
+
+use deploy::id::Id;
+use deploy::release::Release;
+use deploy::report::{Phase, Stage};
+
+use super::types::{Action, Event, Exit, Retained, Snapshot, Time};
+
+mod coming;
+mod failing;
+mod leaving;
+mod phases;
+
+use failing::Ended;
+use phases::{Before, Desired, Fetch, Leaving, Process, Retiring, Switch, Version};
+
+/// The switch core of one instance.
+#[derive(Debug)]
+pub struct Machine {
+    desired: Option<Desired>,
+    good: Option<Arc<Release>>,
+    rejected: Option<Id>,
+    serving: Option<Version>,
+    switch: Switch,
+    retiring: Vec<Retiring>,
+    stopping: bool,
+    /// The serving version was ended for one that failed, and is not ready again yet.
+    is_restoring: bool,
+    versions_begun: u32,
+}
+
+impl Machine {
+    /// A core that knows what an earlier life of this agent left. The good release, if there is
+    /// one, is started at the first step: it lies on the disk, and served before.
+    pub fn new(retained: Retained) -> Self {
+        let mut machine = Self {
+            desired: None,
+            good: retained.good.clone(),
+            rejected: retained.rejected,
+            serving: None,
+            switch: Switch::Rest,
+            retiring: Vec::new(),
+            stopping: false,
+            is_restoring: false,
+            versions_begun: 0,
+        };
+        if let Some(release) = retained.good {
+            let next = machine.new_version(release);
+            machine.switch = Switch::Preparing { next };
+        }
+        machine
+    }
+
+    /// The actions with which a new core begins.
+    pub fn begin(&mut self) -> Vec<Action> {
+        match &self.switch {
+            Switch::Preparing { next } => vec![prepare(next)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes one event at `now` and decides.
+    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Desired(release) => self.desire(now, release, &mut actions),
+            Event::Fetched(id) => {
+                if let Some(desired) = self.desired.as_mut().filter(|d| d.release.id == id) {
+                    desired.fetch = Fetch::Done;
+                }
+            }
+            Event::FetchFailed(id, message) => self.fetch_failed(&id, message, &mut actions),
+            Event::Prepared(id, way) => self.prepared(now, id, way, &mut actions),
+            Event::PrepareFailed(id, message) => {
+                self.prepare_failed(now, id, message, &mut actions)
+            }
+            Event::StartFailed(id, message) => {
+                self.ended(now, id, Exit::default(), Some(message), &mut actions);
+            }
+            Event::Exited(id, exit) => self.ended(now, id, exit, None, &mut actions),
+            Event::Ready(id) => self.ready(now, id),
+            Event::Idle(id) => self.idle(now, id, &mut actions),
+            Event::Stop => self.stop(now, &mut actions),
+            Event::Tick => {}
+        }
+        self.pass_time(now, &mut actions);
+        self.begin_switch(now, &mut actions);
+        if self.stopping && self.is_empty() {
+            actions.push(Action::End);
+        }
+        actions
+    }
+
+    /// When to call [`Self::step`] with a tick at the latest.
+    pub fn wake_at(&self) -> Option<Time> {
+        let switch = match &self.switch {
+            Switch::Rest | Switch::Preparing { .. } => None,
+            Switch::StoppingOld { kill_at, .. } => *kill_at,
+            Switch::Starting { ready_by, .. } => Some(*ready_by),
+            Switch::Proving { until, .. } | Switch::Settling { until, .. } => Some(*until),
+        };
+        let restart = self.serving.as_ref().and_then(|version| match version.process {
+            Process::RestartAt(at) => Some(at),
+            Process::None | Process::Up { .. } => None,
+        });
+        let leaving = self.retiring.iter().filter_map(|retiring| match retiring.stage {
+            Leaving::Draining { terminate_at } => Some(terminate_at),
+            Leaving::Terminated { kill_at } => kill_at,
+            Leaving::Killed => None,
+        });
+        switch.into_iter().chain(restart).chain(leaving).min()
+    }
+
+    /// What others may know.
+    pub fn snapshot(&self) -> Snapshot {
+        let reserve = match &self.switch {
+            Switch::Settling { before: Before::Beside(Some(old)), .. } => Some(old),
+            Switch::StoppingOld { old, .. } => Some(old),
+            _ => None,
+        };
+        let retiring = self.retiring.iter().map(|retiring| &retiring.version);
+        let ready = |v: &Version| matches!(v.process, Process::Up { ready: true, .. });
+        Snapshot {
+            phase: self.phase(),
+            seen: self.desired.as_ref().map(|desired| desired.release.number),
+            serving: self.serving.as_ref().map(Version::view),
+            draining: reserve.into_iter().chain(retiring).map(Version::view).collect(),
+            is_restoring: self.is_restoring,
+            healthy: !self.stopping && self.serving.as_ref().is_some_and(ready),
+        }
+    }
+
+    /// What must outlive this agent.
+    pub fn retained(&self) -> Retained {
+        Retained { good: self.good.clone(), rejected: self.rejected.clone() }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.stopping {
+            return Phase::Stopping;
+        }
+        let waits =
+            |desired: &Desired| desired.fetch == Fetch::Underway && self.wants(&desired.release);
+        match &self.switch {
+            Switch::Preparing { .. } | Switch::StoppingOld { .. } | Switch::Starting { .. } => {
+                Phase::Starting
+            }
+            Switch::Proving { .. } => Phase::Proving,
+            Switch::Settling { .. } => Phase::Settling,
+            Switch::Rest if self.desired.as_ref().is_some_and(waits) => Phase::Fetching,
+            Switch::Rest => match self.serving.as_ref().map(|version| version.process) {
+                None | Some(Process::None) => Phase::Idle,
+                Some(Process::RestartAt(_)) => Phase::BackingOff,
+                Some(Process::Up { ready: false, .. }) => Phase::Starting,
+                Some(Process::Up { ready: true, .. }) => Phase::Serving,
+            },
+        }
+    }
+
+    /// Carries out whatever was to happen by `now`.
+    fn pass_time(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.restart_serving(now, actions);
+        self.press_retiring(now, actions);
+        match std::mem::replace(&mut self.switch, Switch::Rest) {
+            Switch::StoppingOld { next, old, kill_at: Some(at), note } if at <= now => {
+                actions.push(Action::Kill(old.id));
+                self.switch = Switch::StoppingOld { next, old, kill_at: None, note };
+            }
+            Switch::Starting { next, before, ready_by, .. } if ready_by <= now => {
+                let within = next.release.settings.ready_within;
+                let what = Ended {
+                    stage: Stage::Ready,
+                    message: format!("it took longer than {within}"),
+                    exit: Exit::default(),
+                };
+                self.fail(now, next, before, what, actions);
+            }
+            Switch::Proving { next, before, until, note } if until <= now => {
+                self.switch_to(now, next, before, note, actions);
+            }
+            Switch::Settling { before, until } if until <= now => {
+                self.settled(now, before, actions);
+            }
+            other => self.switch = other,
+        }
+    }
+
+    fn restart_serving(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let Some(version) = &mut self.serving else { return };
+        if let Process::RestartAt(at) = version.process
+            && at <= now
+            && !self.stopping
+        {
+            version.process = Process::Up { since: now, ready: false };
+            version.restarts += 1;
+            actions.push(Action::Start(version.id));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.serving.is_none() && self.retiring.is_empty() && matches!(self.switch, Switch::Rest)
+    }
+}
+
+fn prepare(next: &Version) -> Action {
+    let release = next.release.clone();
+    Action::Prepare { version: next.id, release, binds_itself: next.binds_itself }
+}

@@ -1,0 +1,121 @@
+//! What the machine can be in the middle of. Each phase carries what is known in it.
+
+use std::sync::Arc;
+
+use deploy::release::Release;
+
+use super::super::types::{Time, VersionId, VersionView};
+
+/// Restarts of a crashing app: at once, then after 1 s, doubling to this.
+const BACK_OFF_MAX: Time = Time::from_secs(60);
+
+/// A process that has lived this long starts anew at once when it ends.
+const HEALTHY_AFTER: Time = Time::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Desired {
+    pub(super) release: Arc<Release>,
+    pub(super) fetch: Fetch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    Underway,
+    Done,
+    Failed,
+}
+
+/// A version, and the process that it has or waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) id: VersionId,
+    pub(super) release: Arc<Release>,
+    pub(super) process: Process,
+    pub(super) restarts: u32,
+    pub(super) crashes_in_a_row: u32,
+    /// Seen to bind its port by itself, instead of taking the sockets that it is handed.
+    pub(super) binds_itself: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    /// None, and none is to come.
+    None,
+    /// It ended, and the next is started then.
+    RestartAt(Time),
+    /// It runs since then.
+    Up { since: Time, ready: bool },
+}
+
+/// The way from what serves to what is desired.
+#[derive(Debug)]
+pub(super) enum Switch {
+    /// Nothing is under way.
+    Rest,
+    /// It is being found out how the next version can follow.
+    Preparing { next: Version },
+    /// The old version is ending, so that the next one can start.
+    StoppingOld { next: Version, old: Version, kill_at: Option<Time>, note: Option<String> },
+    /// The next version's process is not ready yet.
+    Starting { next: Version, before: Before, ready_by: Time, note: Option<String> },
+    /// It is ready, and must stay so.
+    Proving { next: Version, before: Before, until: Time, note: Option<String> },
+    /// It serves; until then the version before can take its place again.
+    Settling { before: Before, until: Time },
+}
+
+/// What stood before the version that is being started.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// Nothing: it is the first.
+    Nothing,
+    /// A version that runs beside it. While the next one is not proven, that is the serving one,
+    /// and this only says so; then it is kept here, in reserve.
+    Beside(Option<Version>),
+    /// A version that was ended for it, and is started again if it fails.
+    Ended(Version),
+}
+
+/// A version on its way out.
+#[derive(Debug)]
+pub(super) struct Retiring {
+    pub(super) version: Version,
+    pub(super) stage: Leaving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Its queue and connections are waited for.
+    Draining { terminate_at: Time },
+    /// It was told to end.
+    Terminated { kill_at: Option<Time> },
+    /// It was killed.
+    Killed,
+}
+
+impl Version {
+    pub(super) fn view(&self) -> VersionView {
+        VersionView { id: self.id, release: self.release.number, restarts: self.restarts }
+    }
+
+    pub(super) fn become_ready(&mut self) {
+        if let Process::Up { ready, .. } = &mut self.process {
+            *ready = true;
+        }
+    }
+
+    /// Its process has ended by itself: the next is started at once, or after a pause that grows.
+    pub(super) fn back_off(&mut self, now: Time) {
+        if let Process::Up { since, .. } = self.process
+            && now.saturating_sub(since) >= HEALTHY_AFTER
+        {
+            self.crashes_in_a_row = 0;
+        }
+        let pause = match self.crashes_in_a_row {
+            0 => Time::ZERO,
+            crashes => Time::from_secs(1 << (crashes - 1).min(6)).min(BACK_OFF_MAX),
+        };
+        self.crashes_in_a_row += 1;
+        self.process = Process::RestartAt(now + pause);
+    }
+}

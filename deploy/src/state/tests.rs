@@ -1,0 +1,174 @@
+//! The rules by which one state follows another.
+
+use super::*;
+use crate::fixtures::{artifact, at, draft};
+
+fn claim(id: &str, now: i64) -> Claim {
+    Claim::new(Id::fixed(id), format!("{id}@laptop"), at(now))
+}
+
+fn claimed(id: &str, now: i64) -> State {
+    State::new("app").claimed(claim(id, now), at(now)).unwrap()
+}
+
+fn publish(state: State, id: &str) -> State {
+    state.published(draft(id, "a"), None, None, at(0)).unwrap()
+}
+
+#[test]
+fn a_state_is_written_and_read_back() {
+    let mut draft = draft("one", "a@b");
+    draft.environment = Some(Digest::of(b"env"));
+    draft.message = Some("first".to_owned());
+    let state = State::new("app").published(draft, None, None, at(5)).unwrap();
+    let state = State { staged_environment: Some(Digest::of(b"staged")), ..state };
+    let state = state.claimed(claim("c", 6), at(6)).unwrap();
+    let state = state.renewed(&Id::fixed("c"), Some(artifact("x")), at(7)).unwrap();
+    assert_eq!(State::from_object(&state.to_object()).unwrap(), state);
+
+    let new = r#"{
+  "schema": 1,
+  "app": "app",
+  "attempt": "none"
+}
+"#;
+    assert_eq!(String::from_utf8(State::new("app").to_object()).unwrap(), new);
+}
+
+/// A newer program's fields outlive this one's steps.
+#[test]
+fn what_is_not_known_is_kept() {
+    let newer = br#"{"schema": 1, "app": "app", "attempt": "1", "waves": {"canary": 1}}"#;
+    let state = publish(State::from_object(newer).unwrap(), "one");
+    let read: Value = serde_json::from_slice(&state.to_object()).unwrap();
+    assert_eq!(read["waves"]["canary"], 1);
+}
+
+#[test]
+fn what_is_no_state_is_refused_and_says_why() {
+    for form in ["", "{}", "null", r#"{"schema": 1}"#, r#"{"schema": "1"}"#, "{\"schema\": 1"] {
+        let error = State::from_object(form.as_bytes()).unwrap_err();
+        assert!(matches!(error, StateError::Form { .. }), "{form}: {error}");
+    }
+    let error = State::from_object(br#"{"schema": 2}"#).unwrap_err();
+    let text = "state.json has schema 2, and this program knows schemas up to 1";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn releases_are_numbered_without_gaps() {
+    let mut state = State::new("app");
+    assert_eq!(state.current(), None);
+    for number in 1..=3 {
+        state = publish(state, &number.to_string());
+        assert_eq!(state.current(), Some(number));
+    }
+    let state = publish(State { numbers_taken: 5, ..state }, "six");
+    assert_eq!(state.current(), Some(6));
+    assert_eq!(publish(state, "seven").current(), Some(7));
+}
+
+#[test]
+fn a_release_is_what_its_draft_says() {
+    let draft = draft("one", "a@b");
+    let state = State::new("app").published(draft.clone(), None, None, at(7)).unwrap();
+    let release = state.release.unwrap();
+    assert_eq!((release.number, release.published, &*release.by), (1, at(7), "a@b"));
+    let again = Draft::again(&release, "b@c".to_owned(), crate::release::Kind::Rollback(1), None);
+    assert_ne!(again.id, release.id);
+    assert_eq!(
+        (again.artifact, again.environment, again.settings),
+        (draft.artifact, draft.environment, draft.settings)
+    );
+}
+
+#[test]
+fn one_claim_at_a_time() {
+    let state = claimed("a", 0);
+    let refused = state.clone().claimed(claim("b", 10), at(10)).unwrap_err();
+    assert_eq!(refused, Refused::Claimed(Box::new(claim("a", 0))));
+    assert_eq!(refused.to_string(), "a@laptop has been deploying since 2026-01-01T00:00:00Z");
+    // The same claim again, after an answer that was lost.
+    state.clone().claimed(claim("a", 0), at(10)).unwrap();
+    // It ended by itself.
+    let state = state.claimed(claim("b", 30), at(30)).unwrap();
+    assert_eq!(state.claim, Some(claim("b", 30)));
+}
+
+#[test]
+fn a_claim_is_renewed_while_it_is_there() {
+    let state = claimed("a", 0);
+    let renewed = state.clone().renewed(&Id::fixed("a"), None, at(20)).unwrap();
+    let held = renewed.live_claim(at(49)).unwrap();
+    assert_eq!((held.since, held.expires, held.artifact), (at(0), at(50), None));
+    // Too late, but nobody has taken it.
+    let late = renewed.renewed(&Id::fixed("a"), Some(artifact("x")), at(100)).unwrap();
+    let later = late.renewed(&Id::fixed("a"), None, at(110)).unwrap();
+    assert_eq!(later.claim.unwrap().artifact, Some(artifact("x")), "the artifact stays named");
+
+    let refused = state.clone().renewed(&Id::fixed("b"), None, at(1)).unwrap_err();
+    assert_eq!(refused, Refused::ClaimLost(Some(Box::new(claim("a", 0)))));
+    assert_eq!(refused.to_string(), "the claim was taken away, a@laptop is deploying now");
+    let refused = state.unlocked().renewed(&Id::fixed("a"), None, at(1)).unwrap_err();
+    assert_eq!(refused.to_string(), "the claim was taken away");
+}
+
+#[test]
+fn a_claim_is_given_up_by_its_owner_or_broken_by_anybody() {
+    assert_eq!(claimed("a", 0).unclaimed(&Id::fixed("a")).claim, None);
+    assert_eq!(claimed("a", 0).unclaimed(&Id::fixed("b")), claimed("a", 0));
+    assert_eq!(claimed("a", 0).unlocked().claim, None);
+}
+
+#[test]
+fn a_publish_ends_the_claim_that_it_is_under() {
+    let own = Id::fixed("a");
+    let published = claimed("a", 0).published(draft("one", "a"), Some(&own), None, at(5)).unwrap();
+    assert_eq!((published.current(), &published.claim), (Some(1), &None));
+    // Expired, but nobody has taken it: nobody has published in between.
+    claimed("a", 0).published(draft("one", "a"), Some(&own), None, at(500)).unwrap();
+
+    let again = published.published(draft("two", "a"), Some(&own), None, at(6)).unwrap_err();
+    assert_eq!(again, Refused::ClaimLost(None));
+    let stolen = claimed("b", 0).published(draft("one", "a"), Some(&own), None, at(5));
+    assert_eq!(stolen.unwrap_err(), Refused::ClaimLost(Some(Box::new(claim("b", 0)))));
+}
+
+#[test]
+fn a_publish_without_a_claim_respects_anothers() {
+    let refused = claimed("a", 0).published(draft("one", "b"), None, None, at(29)).unwrap_err();
+    assert_eq!(refused, Refused::Claimed(Box::new(claim("a", 0))));
+    let published = claimed("a", 0).published(draft("one", "b"), None, None, at(30)).unwrap();
+    assert_eq!(published.claim, None, "the dead claim ends");
+}
+
+#[test]
+fn a_publish_can_expect_the_current_release() {
+    let state = publish(State::new("app"), "one");
+    let refused = |state: &State, expected| {
+        state.clone().published(draft("two", "a"), None, Some(expected), at(0)).unwrap_err()
+    };
+    let expected = Refused::NotCurrent { expected: 2, current: Some(1) };
+    assert_eq!(refused(&state, 2), expected);
+    assert_eq!(expected.to_string(), "the current release is v1, not v2");
+    let none = refused(&State::new("app"), 1).to_string();
+    assert_eq!(none, "the current release is none, not v1");
+    state.published(draft("two", "a"), None, Some(1), at(0)).unwrap();
+}
+
+#[test]
+fn a_staged_environment_waits_for_the_release_that_has_it() {
+    let staged = Digest::of(b"staged");
+    let state = State::new("app").staged(Some(staged), at(0)).unwrap();
+    let state = publish(state, "without");
+    assert_eq!(state.staged_environment, Some(staged));
+    assert_eq!(state.release.as_ref().unwrap().environment, None);
+    let with = Draft { environment: Some(staged), ..draft("with", "a") };
+    let taken = state.clone().published(with, None, None, at(0)).unwrap();
+    assert_eq!(taken.staged_environment, None);
+    assert_eq!(state.staged(None, at(0)).unwrap().staged_environment, None);
+
+    let refused = claimed("a", 0).staged(Some(staged), at(1)).unwrap_err();
+    assert_eq!(refused, Refused::Claimed(Box::new(claim("a", 0))));
+    claimed("a", 0).staged(Some(staged), at(30)).unwrap();
+}

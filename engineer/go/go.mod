@@ -1,0 +1,3 @@
+module github.com/pushbullet/engineer
+
+go 1.21

@@ -1,0 +1,7 @@
+module hello
+
+go 1.21
+
+require github.com/pushbullet/engineer v0.0.0
+
+replace github.com/pushbullet/engineer => ./engineer

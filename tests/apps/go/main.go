@@ -1,0 +1,168 @@
+// The app that the tests deploy, in Go. Its mode, from TEST_MODE or the first argument, says how it
+// gets its port and how it misbehaves:
+//
+//	engineer                        links the library (the default)
+//	listen-fds                      takes LISTEN_FDS by itself and ends by Server.Shutdown at once
+//	reuseport                       binds PORT with SO_REUSEPORT by itself
+//	bind                            just binds PORT
+//	worker                          has no port
+//	exit, exit:<code>               ends at once, with 3 or that code, and some lines on stderr
+//	never-ready, never-ready:<ms>   links the library, but serves never, or that late
+//	crash-after:<ms>                links the library, and exits with 3 so long after it was ready
+//
+// GET / says who answers (tag is its version), /slow?ms=N answers after that time, /health at once,
+// and /env?name=TEST_X with that variable.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pushbullet/engineer"
+)
+
+// Which build it is. Tests replace it in a copy of the source.
+const tag = "untagged"
+
+const exitCode = 3
+
+func main() {
+	chosen := os.Getenv("TEST_MODE")
+	if chosen == "" && len(os.Args) > 1 {
+		chosen = os.Args[1]
+	}
+	if chosen == "" {
+		chosen = "engineer"
+	}
+	fmt.Printf("starting version %s release %d mode %s\n", tag, engineer.Version(), chosen)
+	mode, value, hasValue := strings.Cut(chosen, ":")
+	number, err := strconv.Atoi(value)
+	if hasValue && err != nil {
+		fmt.Fprintf(os.Stderr, "mode %s: %v\n", chosen, err)
+		os.Exit(64)
+	}
+	if mode == "exit" {
+		if !hasValue {
+			number = exitCode
+		}
+		exit(number)
+	}
+	announced := make(chan struct{})
+	go func() {
+		<-engineer.Context().Done()
+		fmt.Println("got SIGTERM")
+		close(announced)
+	}()
+	if err := run(chosen, mode, time.Duration(number)*time.Millisecond, hasValue); err != nil {
+		fmt.Fprintf(os.Stderr, "failed: %v\n", err)
+		os.Exit(1)
+	}
+	<-announced
+	fmt.Println("finished")
+}
+
+func exit(code int) {
+	for line := 1; line <= 3; line++ {
+		fmt.Fprintf(os.Stderr, "line %d of 3 about why this release cannot start\n", line)
+	}
+	os.Exit(code)
+}
+
+func run(chosen, mode string, after time.Duration, hasAfter bool) error {
+	handler := answers(chosen)
+	switch mode {
+	case "engineer":
+		return serveEngineer(handler, nil)
+	case "listen-fds":
+		return serveStock(handed, handler)
+	case "reuseport":
+		return serveStock(bindReusable, handler)
+	case "bind":
+		return serveStock(bind, handler)
+	case "worker":
+		ctx := engineer.Context()
+		if err := engineer.Ready(); err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		<-ctx.Done()
+		return nil
+	case "never-ready":
+		var late <-chan time.Time
+		if hasAfter {
+			late = time.After(after)
+		}
+		select {
+		case <-late:
+			return serveEngineer(handler, nil)
+		case <-engineer.Context().Done():
+			return nil
+		}
+	case "crash-after":
+		return serveEngineer(handler, func() {
+			time.AfterFunc(after, func() {
+				fmt.Fprintf(os.Stderr, "crashing %d ms after it was ready\n", after.Milliseconds())
+				os.Exit(exitCode)
+			})
+		})
+	}
+	fmt.Fprintf(os.Stderr, "there is no mode %s\n", chosen)
+	os.Exit(64)
+	return nil
+}
+
+func serveEngineer(handler http.Handler, onceReady func()) error {
+	server, listener, err := engineer.NewServer(address())
+	if err != nil {
+		return err
+	}
+	server.Handler = handler
+	if onceReady != nil {
+		// Said here already, since the time counts from it; that it is said twice does no harm.
+		if err := engineer.Ready(); err != nil {
+			return err
+		}
+		onceReady()
+	}
+	fmt.Printf("ready on %s\n", listener.Addr())
+	return engineer.ServeUntilTerminate(server, listener)
+}
+
+// serveStock serves as an app does that does not link the library.
+func serveStock(listen func() (net.Listener, error), handler http.Handler) error {
+	ctx := engineer.Context()
+	listener, err := listen()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("ready on %s\n", listener.Addr())
+	server := &http.Server{Handler: handler}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		// Without a limit of its own, as the others: the agent holds the deadline.
+		stopped <- shutdown(server)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}
+
+// address is TEST_HOST, or loopback, and PORT, or 8080.
+func address() string {
+	host, port := os.Getenv("TEST_HOST"), os.Getenv("PORT")
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	if port == "" {
+		port = "8080"
+	}
+	return net.JoinHostPort(host, port)
+}

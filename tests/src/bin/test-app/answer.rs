@@ -1,0 +1,71 @@
+//! What the app answers.
+
+use std::convert::Infallible;
+use std::env;
+use std::process;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use serde::Serialize;
+
+/// Who answers.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct App {
+    pub(crate) app: String,
+    /// Which build it is.
+    pub(crate) version: String,
+    pub(crate) release: u64,
+    pub(crate) pid: u32,
+    pub(crate) mode: String,
+}
+
+impl App {
+    pub(crate) fn new(mode: &str) -> Self {
+        Self {
+            app: engineer::app_name().unwrap_or_default(),
+            version: env::var("TEST_TAG").unwrap_or_else(|_| "untagged".to_owned()),
+            release: engineer::version().unwrap_or_default(),
+            pid: process::id(),
+            mode: mode.to_owned(),
+        }
+    }
+}
+
+pub(crate) async fn answer(
+    app: App,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, body) = match request.uri().path() {
+        "/" => (StatusCode::OK, serde_json::to_string(&app).expect("strings and numbers")),
+        "/health" => (StatusCode::OK, "ok".to_owned()),
+        "/slow" => slow(request.uri().query()).await,
+        "/env" => variable(request.uri().query()),
+        path => (StatusCode::NOT_FOUND, format!("there is no {path}")),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+async fn slow(query: Option<&str>) -> (StatusCode, String) {
+    match query.and_then(|query| query.strip_prefix("ms=")).map(str::parse) {
+        Some(Ok(ms)) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            (StatusCode::OK, format!("after {ms} ms"))
+        }
+        _ => (StatusCode::BAD_REQUEST, "say /slow?ms=N".to_owned()),
+    }
+}
+
+fn variable(query: Option<&str>) -> (StatusCode, String) {
+    match query.and_then(|query| query.strip_prefix("name=")) {
+        Some(name) if name.starts_with("TEST_") => match env::var(name) {
+            Ok(value) => (StatusCode::OK, value),
+            Err(error) => (StatusCode::NOT_FOUND, format!("{name}: {error}")),
+        },
+        _ => (StatusCode::FORBIDDEN, "say /env?name=TEST_X".to_owned()),
+    }
+}

@@ -1,0 +1,156 @@
+//! The app that the tests deploy, in Rust. Its mode, from `TEST_MODE` or the first argument, says
+//! how it gets its port and how it misbehaves:
+//!
+//! | mode | what it does |
+//! | --- | --- |
+//! | `engineer` | links the library (the default) |
+//! | `listen-fds` | takes `LISTEN_FDS` by itself and ends as hyper alone does |
+//! | `reuseport` | binds `PORT` with `SO_REUSEPORT` by itself |
+//! | `bind` | just binds `PORT` |
+//! | `worker` | has no port |
+//! | `exit`, `exit:<code>` | ends at once, with 3 or that code, and some lines on stderr |
+//! | `never-ready`, `never-ready:<ms>` | links the library, but serves never, or that late |
+//! | `crash-after:<ms>` | links the library, and exits with 3 so long after it was ready |
+//!
+//! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
+//! `/health` at once, and `/env?name=TEST_X` with that variable.
+
+mod answer;
+mod sockets;
+
+use std::env;
+use std::io;
+use std::process::{self, ExitCode};
+use std::str::FromStr;
+use std::time::Duration;
+
+use answer::App;
+use hyper::service::service_fn;
+
+const EXIT_CODE: u8 = 3;
+
+#[derive(Clone, Debug)]
+enum Mode {
+    Engineer,
+    ListenFds,
+    Reuseport,
+    Bind,
+    Worker,
+    Exit(u8),
+    NeverReady(Option<Duration>),
+    CrashAfter(Duration),
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = match text.split_once(':') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let number = || value.map(u64::from_str).transpose();
+        let number = number().map_err(|error| format!("mode {text}: {error}"))?;
+        match (name, number) {
+            ("engineer", None) => Ok(Self::Engineer),
+            ("listen-fds", None) => Ok(Self::ListenFds),
+            ("reuseport", None) => Ok(Self::Reuseport),
+            ("bind", None) => Ok(Self::Bind),
+            ("worker", None) => Ok(Self::Worker),
+            ("exit", None) => Ok(Self::Exit(EXIT_CODE)),
+            ("exit", Some(code @ 0..=255)) => Ok(Self::Exit(code as u8)),
+            ("never-ready", late) => Ok(Self::NeverReady(late.map(Duration::from_millis))),
+            ("crash-after", Some(ms)) => Ok(Self::CrashAfter(Duration::from_millis(ms))),
+            _ => Err(format!("there is no mode {text}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let chosen = env::var("TEST_MODE").ok().or_else(|| env::args().nth(1));
+    let chosen = chosen.unwrap_or_else(|| "engineer".to_owned());
+    let app = App::new(&chosen);
+    println!("starting version {} release {} mode {chosen}", app.version, app.release);
+    match chosen.parse() {
+        Ok(Mode::Exit(code)) => {
+            for line in 1..=3 {
+                eprintln!("line {line} of 3 about why this release cannot start");
+            }
+            ExitCode::from(code)
+        }
+        Ok(mode) => match run(mode, app) {
+            Ok(()) => {
+                println!("finished");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("failed: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+fn run(mode: Mode, app: App) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let terminated = engineer::terminated();
+        let announced = tokio::spawn(async {
+            terminated.await;
+            println!("got SIGTERM");
+        });
+        serve(mode, app).await?;
+        announced.await.map_err(io::Error::other)
+    })
+}
+
+async fn serve(mode: Mode, app: App) -> io::Result<()> {
+    match mode {
+        Mode::Engineer => serve_engineer(app).await,
+        Mode::ListenFds => sockets::serve_stock(sockets::handed()?, app).await,
+        Mode::Reuseport => sockets::serve_stock(sockets::bind(true)?, app).await,
+        Mode::Bind => sockets::serve_stock(sockets::bind(false)?, app).await,
+        Mode::Worker => {
+            let terminated = engineer::terminated();
+            engineer::ready()?;
+            println!("ready");
+            terminated.await;
+            Ok(())
+        }
+        Mode::NeverReady(late) => {
+            let late = tokio::time::sleep(late.unwrap_or(Duration::MAX));
+            tokio::select! {
+                () = late => serve_engineer(app).await,
+                () = engineer::terminated() => Ok(()),
+            }
+        }
+        Mode::CrashAfter(after) => crash_after(after, app).await,
+        Mode::Exit(code) => Err(io::Error::other(format!("mode exit:{code} has no server"))),
+    }
+}
+
+async fn serve_engineer(app: App) -> io::Result<()> {
+    let listener = engineer::listen(sockets::address()?)?;
+    println!("ready on {}", listener.local_addr()?);
+    let answer = service_fn(move |request| answer::answer(app.clone(), request));
+    engineer::http::serve(listener, answer).await
+}
+
+async fn crash_after(after: Duration, app: App) -> io::Result<()> {
+    let listener = engineer::listen(sockets::address()?)?;
+    // Said here already, since the time counts from it; that it is said twice does no harm.
+    engineer::ready()?;
+    println!("ready on {}", listener.local_addr()?);
+    let answer = service_fn(move |request| answer::answer(app.clone(), request));
+    tokio::select! {
+        served = engineer::http::serve(listener, answer) => served,
+        () = tokio::time::sleep(after) => {
+            eprintln!("crashing {} ms after it was ready", after.as_millis());
+            process::exit(EXIT_CODE.into());
+        }
+    }
+}

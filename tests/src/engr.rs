@@ -38,6 +38,16 @@ impl Place {
         self.root.path().join("work")
     }
 
+    /// The folder that holds all of it.
+    pub fn root(&self) -> PathBuf {
+        self.root.path().to_owned()
+    }
+
+    /// The `ENGR_HOME` of commands that are run here.
+    pub fn home(&self) -> PathBuf {
+        self.root.path().join("home/engr")
+    }
+
     /// Where programs put their temporary files.
     pub fn temporary(&self) -> PathBuf {
         self.root.path().join("tmp")
@@ -79,7 +89,7 @@ impl Place {
         }
         let home = self.root.path().join("home");
         command
-            .env("ENGR_HOME", home.join("engr"))
+            .env("ENGR_HOME", self.home())
             .env("HOME", home)
             .env("TMPDIR", self.temporary())
             .env("USER", "tester")

@@ -2,5 +2,6 @@
 
 pub mod apps;
 pub mod engr;
+pub mod fleet;
 pub mod launch;
 pub mod load;

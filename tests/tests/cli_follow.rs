@@ -43,7 +43,7 @@ async fn a_rollout_that_succeeds_ends_with_its_numbers() {
     assert!(result["publish_to_last_switch_seconds"].as_f64().unwrap() < 30.0, "{ended}");
     let last = |name: &str| {
         let of = |event: &&Value| event["type"] == "instance" && event["name"] == name;
-        events.iter().filter(of).next_back().map(|event| event["phase"].clone())
+        events.iter().rfind(of).map(|event| event["phase"].clone())
     };
     assert_eq!([last("hello-1"), last("hello-2")], [Some(json!("done")), Some(json!("done"))]);
 }

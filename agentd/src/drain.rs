@@ -1,14 +1,12 @@
-//! When an old version has nothing left to do: what its processes hold, as the kernel shows it
-//! under `/proc`.
+//! When an old version has nothing left to do: what its processes hold, as the kernel tells it.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-/// The states of a TCP socket that matter here, as `/proc/net/tcp` shows them (`net/tcp_states.h`).
-const ESTABLISHED: &str = "01";
-const CLOSE_WAIT: &str = "08";
-const LISTEN: &str = "0A";
+mod sock_diag;
+
+use sock_diag::State;
 
 /// The sockets of an app's processes, by inode.
 #[derive(Debug, Default)]
@@ -39,57 +37,19 @@ impl Sockets {
     /// How many of them are connections to this local port that have not ended.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
+    /// When the kernel does not tell.
     pub fn connections(&self, port: u16) -> io::Result<usize> {
-        self.count(port, &[ESTABLISHED, CLOSE_WAIT])
+        let open = sock_diag::inodes(port, &[State::Established, State::CloseWait])?;
+        Ok(open.iter().filter(|inode| self.inodes.contains(inode)).count())
     }
 
     /// Whether one of them listens on this port, other than those named.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
+    /// When the kernel does not tell.
     pub fn listens(&self, port: u16, but: &[u64]) -> io::Result<bool> {
-        let inodes = self.inodes.iter().copied().filter(|inode| !but.contains(inode)).collect();
-        Ok(Self { inodes }.count(port, &[LISTEN])? > 0)
-    }
-
-    fn count(&self, port: u16, states: &[&str]) -> io::Result<usize> {
-        let mut count = 0;
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            let text = match std::fs::read_to_string(table) {
-                Ok(text) => text,
-                // A kernel without IPv6.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let rows = text.lines().skip(1).filter_map(Row::parse);
-            count += rows
-                .filter(|row| {
-                    row.port == port
-                        && states.contains(&row.state)
-                        && self.inodes.contains(&row.inode)
-                })
-                .count();
-        }
-        Ok(count)
-    }
-}
-
-/// One line of `/proc/net/tcp` (proc_net_tcp(5)).
-struct Row<'a> {
-    port: u16,
-    state: &'a str,
-    inode: u64,
-}
-
-impl<'a> Row<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split_ascii_whitespace();
-        let local = fields.nth(1)?;
-        let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-        let state = fields.nth(1)?;
-        let inode = fields.nth(5)?.parse().ok()?;
-        Some(Self { port, state, inode })
+        let listening = sock_diag::inodes(port, &[State::Listen])?;
+        Ok(listening.iter().any(|inode| self.inodes.contains(inode) && !but.contains(inode)))
     }
 }
 

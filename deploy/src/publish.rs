@@ -143,7 +143,7 @@ pub enum SwapError<R: std::error::Error + 'static> {
 ///
 /// # Errors
 /// See [`SwapError`]. The step was not taken then; only after [`SwapError::Write`] of a store that
-/// cannot be reached, nobody knows.
+/// cannot be reached, or of damage, nobody knows.
 pub async fn swap<R: std::error::Error + 'static>(
     store: &dyn Store,
     app: &str,
@@ -175,13 +175,15 @@ pub async fn swap<R: std::error::Error + 'static>(
     Err(SwapError::Contended)
 }
 
-/// The generation that `attempt` wrote over the one that it expected, if it did.
+/// The generation that `attempt` wrote over the one that it expected, if it did. An error where a
+/// damaged generation may be it: others may have built on it before it was damaged.
 async fn find(
     store: &dyn Store,
     attempt: &Id,
     expected: Expect,
 ) -> store::Result<Option<Generation>> {
     let generations = with_tries(async || store.versions(layout::STATE).await).await?;
+    let mut damaged = None;
     for generation in generations {
         if matches!(expected, Expect::Generation(expected) if generation <= expected) {
             continue;
@@ -189,7 +191,9 @@ async fn find(
         let read = async || store.read_generation(layout::STATE, generation).await;
         let object = match with_tries(read).await {
             Ok(object) => object,
-            Err(error) if matches!(error.kind, ErrorKind::Corrupt | ErrorKind::NotFound) => {
+            Err(error) if error.kind == ErrorKind::NotFound => continue,
+            Err(error) if error.kind == ErrorKind::Corrupt => {
+                damaged = Some(error);
                 continue;
             }
             Err(error) => return Err(error),
@@ -198,7 +202,7 @@ async fn find(
             return Ok(Some(generation));
         }
     }
-    Ok(None)
+    damaged.map_or(Ok(None), Err)
 }
 
 /// Writes a content-addressed object unless it is there already, whole. Gives whether it wrote.

@@ -102,7 +102,7 @@ impl Incoming {
                 Listener::Closed => return Ok(None),
             };
             match accepted {
-                Ok((stream, peer)) => return self.accepted(stream, peer).map(Some),
+                Ok((stream, peer)) => return Ok(Some(self.accepted(stream, peer))),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.close()?,
                 Err(error) => recover(error).await?,
             }
@@ -117,10 +117,10 @@ impl Incoming {
         while self.closed.recv().await.is_some() {}
     }
 
-    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Accepted> {
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Accepted {
         // Fails only on a connection that is broken already, which its reader will find out.
         let _ = stream.set_nodelay(true);
-        Ok(Accepted { stream, peer, open: self.open.clone() })
+        Accepted { stream, peer, open: self.open.clone() }
     }
 
     fn stop_waiting(&mut self) -> io::Result<()> {

@@ -12,7 +12,6 @@ use axum::routing::{get, post};
 use engineer::Shutdown;
 use engineer::http::Server;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -29,9 +28,9 @@ fn start() -> Running {
     let listener = engineer::bind_reusable("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("an address");
     let shutdown = Shutdown::new();
-    let service = TowerToHyperService::new(router(shutdown.clone()));
+    let router = router(shutdown.clone());
     let server = Server::new(listener).shutdown(shutdown.clone()).grace(GRACE);
-    Running { address, shutdown, served: tokio::spawn(server.serve(service)) }
+    Running { address, shutdown, served: tokio::spawn(server.serve_tower(router)) }
 }
 
 fn router(shutdown: Shutdown) -> Router {

@@ -331,8 +331,8 @@ pub struct EnvArgs {
 /// `env:set`.
 #[derive(Debug, Args)]
 pub struct EnvSetArgs {
-    /// The variables: `K=V`, `K V`, `K=@file`, `K=-`
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The variables: `K=V`, `K V`, `K=@file`, `K=-` (after `--` where one starts with `-`)
+    #[arg(required = true)]
     pub assignments: Vec<String>,
     /// Hold the change for the next deploy
     #[arg(long)]

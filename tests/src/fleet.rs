@@ -11,7 +11,6 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,12 +18,11 @@ use std::time::{Duration, Instant};
 use deploy::agent_config::InstanceDir;
 use deploy::local_fleet::LocalDir;
 use deploy::store::Directory;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
 use crate::load::{Load, Plan};
+use crate::running::Running;
 
 pub use left::Process;
 pub use status::{Instance, Line, Status};
@@ -206,14 +204,8 @@ impl Fleet {
     }
 
     /// Starts `engr shop` with these arguments, and goes on.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    pub fn start(&self, args: &[&str]) -> Underway<'_> {
-        let args: Vec<String> = [&[APP], args].concat().into_iter().map(str::to_owned).collect();
-        let mut command = self.place.command(binary("engr"));
-        command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Underway { fleet: self, args, child: Some(command.spawn().expect("engr starts")) }
+    pub fn start(&self, args: &[&str]) -> Running {
+        Running::start(&self.place, &[&[APP], args].concat())
     }
 
     /// What `status --json` says.
@@ -403,50 +395,6 @@ impl Loads {
             let tally = load.stop();
             println!("{name}\n{tally}\n");
             assert_eq!(tally.failed(), 0, "{name}\n{tally}\n{}", fleet.story());
-        }
-    }
-}
-
-/// An `engr` under way; killed if nobody waits for it.
-#[derive(Debug)]
-pub struct Underway<'a> {
-    fleet: &'a Fleet,
-    args: Vec<String>,
-    child: Option<Child>,
-}
-
-impl Underway<'_> {
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().map(|child| Pid::from_raw(child.id().cast_signed()));
-        // Not waited for yet, so the number is its own; it may have ended.
-        let _ = pid.map(|pid| kill(pid, signal));
-    }
-
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        let child = self.child.as_mut();
-        child.is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
-    }
-
-    /// What it printed, once it has ended.
-    ///
-    /// # Panics
-    /// When it cannot be waited for.
-    pub fn ended(mut self) -> Transcript {
-        let child = self.child.take().expect("nobody has waited for it");
-        let output = child.wait_with_output().expect("engr is waited for");
-        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        self.fleet.place.transcript(&args, &output)
-    }
-}
-
-impl Drop for Underway<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // It may have ended.
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }

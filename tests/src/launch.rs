@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -43,7 +44,9 @@ impl App {
         variables: &[(&str, String)],
         folder: &Path,
     ) -> io::Result<Self> {
-        let words_path = folder.join(format!("notify-{:?}", Instant::now()).replace(' ', ""));
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let words_path = folder.join(format!("notify-{number}"));
         let words = UnixDatagram::bind(&words_path)?;
         words.set_read_timeout(Some(WITHIN))?;
         let mut command = match socket {

@@ -254,6 +254,24 @@ async fn a_second_healer_throws_nothing_away() {
     assert_eq!(releases(&store).await, named(&[(2, "first"), (3, "second")]));
 }
 
+/// The answer is lost and the bytes rot, but others have built on them by then.
+#[tokio::test]
+async fn a_write_that_rots_before_it_is_known_again_is_not_done_twice() {
+    let store = Memory::new();
+    let memory = store.clone();
+    store.turn(Box::new(move |operation, _| {
+        if operation == "list" {
+            publish_aside(&memory, "other");
+            memory.rot(layout::STATE, Generation(1));
+        }
+        let fate = if operation == "write" { Fate::AnswerWrong } else { Fate::Done };
+        (Duration::ZERO, fate)
+    }));
+    let error = publish(&store, "a").await.unwrap_err();
+    assert!(matches!(error, SwapError::Write(error) if error.kind == ErrorKind::Corrupt));
+    assert_eq!(store.slots(layout::STATE).len(), 2);
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_state_are_damage_and_a_newer_states_are_not() {
     let store = Memory::new();

@@ -54,7 +54,7 @@ impl fmt::Display for ErrorKind {
             Self::Forbidden => "permission denied",
             Self::Corrupt => "its bytes are damaged (the checksum does not match)",
             Self::Full => "no space is left",
-            Self::Invalid => "there can be no such thing",
+            Self::Invalid => "that is no possible name or address",
             Self::Unavailable => "the bucket cannot be used at the moment",
         })
     }

@@ -83,7 +83,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    serve(listener, TowerToHyperService::new(service)).await
+    Server::new(listener).serve_tower(service).await
 }
 
 /// Serves one listener, and says `READY=1` when it begins to.
@@ -140,5 +140,22 @@ impl Server {
         }
         incoming.closed().await;
         Ok(())
+    }
+
+    /// The same for a tower service, such as an axum router.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub async fn serve_tower<S, B>(self, service: S) -> io::Result<()>
+    where
+        S: Clone + Send + 'static,
+        TowerToHyperService<S>: Service<Request<RequestBody>, Response = Response<B>>,
+        <TowerToHyperService<S> as Service<Request<RequestBody>>>::Future: Send,
+        <TowerToHyperService<S> as Service<Request<RequestBody>>>::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.serve(TowerToHyperService::new(service)).await
     }
 }

@@ -60,7 +60,7 @@ async fn is_found_again_by_its_url() {
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert_eq!(
         error.to_string(),
-        "cannot open the bucket in gs://bucket: there can be no such thing"
+        "cannot open the bucket in gs://bucket: that is no possible name or address"
     );
     assert_eq!(error.cause.unwrap().to_string(), "only file:///<absolute path> is known");
 }

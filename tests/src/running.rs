@@ -1,0 +1,82 @@
+//! An `engr` under way, beside the test.
+
+use std::process::{Child, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::engr::{Place, Transcript, binary};
+
+/// A command under way; killed when it is dropped before its end.
+#[derive(Debug)]
+pub struct Running {
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Running {
+    /// Starts `engr` with these arguments.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(place: &Place, args: &[&str]) -> Self {
+        let mut command = place.command(binary("engr"));
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let args = args.iter().map(ToString::to_string).collect();
+        Self { args, child: Some(command.spawn().expect("engr starts")) }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it has been waited for.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        // Not waited for yet, so the id is still its own; it may have ended.
+        let _ = kill(Pid::from_raw(child.id().try_into().expect("a process id")), signal);
+    }
+
+    /// What it printed, once it has ended.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn ended(mut self, place: &Place) -> Transcript {
+        let child = self.child.take().expect("it runs");
+        let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+        let output = waiting.await.expect("the wait ends").expect("engr is waited for");
+        self.transcript(place, &output)
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn wait(mut self, place: &Place) -> Transcript {
+        let child = self.child.take().expect("it runs");
+        self.transcript(place, &child.wait_with_output().expect("engr is waited for"))
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        child.try_wait().expect("engr is asked").is_some()
+    }
+
+    fn transcript(&self, place: &Place, output: &Output) -> Transcript {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        place.transcript(&args, output)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

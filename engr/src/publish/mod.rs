@@ -210,7 +210,7 @@ impl<'a> Publisher<'a> {
     pub async fn revive(&self) -> CommandResult<()> {
         let instances = self.fleet.instances().await?;
         match instances.is_empty() || instances.iter().any(|one| one.agent_pid.is_none()) {
-            true => self.bring_up().await,
+            true => self.interrupt.unless_raised(self.bring_up()).await,
             false => Ok(()),
         }
     }

@@ -43,7 +43,8 @@ pub(super) struct InstanceStatus {
     pub(super) name: String,
     /// The release that serves there.
     pub(super) release: Option<u64>,
-    /// What it is doing; `down` when its agent does not run, `silent` before its first report.
+    /// What it is doing; `down` when its agent does not run, `silent` before that agent's
+    /// first report.
     pub(super) phase: &'static str,
     /// The serving app's process.
     pub(super) pid: Option<u32>,
@@ -113,17 +114,19 @@ impl<'a> Source<'a> {
 }
 
 fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
-    let serving = report.and_then(|report| report.serving.as_ref());
+    // What an earlier agent reported of the app has ended with it.
+    let now = report.filter(|report| instance.agent_pid == Some(report.agent.pid));
+    let serving = now.and_then(|report| report.serving.as_ref());
     let known = instance.addresses.iter().map(ToString::to_string).collect();
     let reported = report.map(|report| report.addresses.clone()).filter(|all| !all.is_empty());
     let addresses: Vec<String> = reported.unwrap_or(known);
     InstanceStatus {
         name: instance.name.clone(),
         release: serving.map(|version| version.release),
-        phase: match (instance.agent_pid, report) {
+        phase: match (instance.agent_pid, now) {
             (None, _) => "down",
-            (_, None) => "silent",
-            (_, Some(report)) => report.phase.word(),
+            (Some(_), None) => "silent",
+            (Some(_), Some(report)) => report.phase.word(),
         },
         pid: serving.map(|version| version.pid),
         started: serving.map(|version| version.started),
@@ -131,9 +134,9 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         address: addresses.first().cloned(),
         addresses,
         agent_pid: instance.agent_pid,
-        agent_version: report.map(|report| report.agent.version.clone()),
+        agent_version: now.map(|report| report.agent.version.clone()),
         reported: report.map(|report| report.written),
-        draining: report.map(|report| report.draining.clone()).unwrap_or_default(),
+        draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
         last_failure: report.and_then(|report| report.last_failure.clone()),
     }
 }

@@ -16,12 +16,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deploy::agent_config::InstanceDir;
+use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
-use deploy::store::Directory;
+use deploy::release::Artifact;
+use deploy::store::{Directory, Expect, Store};
+use deploy::{Digest, layout};
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
-use crate::load::{Load, Plan};
+use crate::load::{Load, Plan, Tally};
 use crate::running::Running;
 
 pub use left::Process;
@@ -31,6 +34,9 @@ use turn::Turn;
 
 /// The app's name.
 pub const APP: &str = "shop";
+
+/// How many clients each kind of load has.
+pub const CLIENTS: usize = 6;
 
 /// How long anything may take that should take no time, on a machine that is busy with more.
 pub const LIMIT: Duration = Duration::from_secs(40);
@@ -174,6 +180,21 @@ impl Fleet {
         self.dir().bucket().join("objects").join(name.replace('/', "%2F"))
     }
 
+    /// Puts an artifact into the bucket whose executable is this file, which nobody has looked at:
+    /// `engr` refuses to deploy some. Gives its digest.
+    ///
+    /// # Panics
+    /// When it cannot be packed or uploaded.
+    pub fn upload(&self, executable: &Path) -> Digest {
+        let manifest = Manifest { executable: APP.to_owned(), arch: "amd64".to_owned() };
+        let archive = self.place.path().join("archive");
+        let files = [(APP.to_owned(), executable.to_owned())];
+        let Artifact { digest, .. } = pack(&manifest, &files, &archive).expect("packed").artifact;
+        let (store, name) = (self.store(), layout::artifact(&digest));
+        blocking(store.upload(&name, &archive, Expect::Any, &|_| {})).expect("uploaded");
+        digest
+    }
+
     /// Runs `engr shop` with these arguments.
     pub fn engr(&self, args: &[&str]) -> Transcript {
         self.place.engr(&[&[APP], args].concat())
@@ -265,7 +286,7 @@ impl Fleet {
     /// # Panics
     /// When it cannot be made.
     pub fn load(&self) -> Loads {
-        let plan = Plan { clients: 6, ..Plan::new(self.address()) };
+        let plan = Plan { clients: CLIENTS, ..Plan::new(self.address()) };
         let start = |plan| Load::start(plan).expect("the load starts");
         Loads { new: start(plan.clone()), kept: start(plan.keep_alive()) }
     }
@@ -388,11 +409,15 @@ impl Loads {
         self.new.tally().failed() + self.kept.tally().failed()
     }
 
+    /// Ends the load, and gives what was counted.
+    pub fn stop(self) -> [(&'static str, Tally); 2] {
+        [("new connections", self.new.stop()), ("kept connections", self.kept.stop())]
+    }
+
     /// Ends the load, and fails the test if any request failed.
     #[track_caller]
     pub fn assert_none_failed(self, fleet: &Fleet) {
-        for (name, load) in [("new connections", self.new), ("kept connections", self.kept)] {
-            let tally = load.stop();
+        for (name, tally) in self.stop() {
             println!("{name}\n{tally}\n");
             assert_eq!(tally.failed(), 0, "{name}\n{tally}\n{}", fleet.story());
         }
@@ -420,6 +445,15 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits for what the store does.
+///
+/// # Panics
+/// When there is no runtime to be had.
+pub fn blocking<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
 }
 
 /// A port for the balancer: below those that `engr` gives to instances, and so also below those

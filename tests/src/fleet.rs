@@ -11,20 +11,21 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use deploy::agent_config::InstanceDir;
+use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
-use deploy::store::Directory;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use deploy::release::Artifact;
+use deploy::store::{Directory, Expect, Store};
+use deploy::{Digest, layout};
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
-use crate::load::{Load, Plan};
+use crate::load::{Load, Plan, Tally};
+use crate::running::Running;
 
 pub use left::Process;
 pub use status::{Instance, Line, Status};
@@ -33,6 +34,9 @@ use turn::Turn;
 
 /// The app's name.
 pub const APP: &str = "shop";
+
+/// How many clients each kind of load has.
+pub const CLIENTS: usize = 6;
 
 /// How long anything may take that should take no time, on a machine that is busy with more.
 pub const LIMIT: Duration = Duration::from_secs(40);
@@ -176,6 +180,21 @@ impl Fleet {
         self.dir().bucket().join("objects").join(name.replace('/', "%2F"))
     }
 
+    /// Puts an artifact into the bucket whose executable is this file, which nobody has looked at:
+    /// `engr` refuses to deploy some. Gives its digest.
+    ///
+    /// # Panics
+    /// When it cannot be packed or uploaded.
+    pub fn upload(&self, executable: &Path) -> Digest {
+        let manifest = Manifest { executable: APP.to_owned(), arch: "amd64".to_owned() };
+        let archive = self.place.path().join("archive");
+        let files = [(APP.to_owned(), executable.to_owned())];
+        let Artifact { digest, .. } = pack(&manifest, &files, &archive).expect("packed").artifact;
+        let (store, name) = (self.store(), layout::artifact(&digest));
+        blocking(store.upload(&name, &archive, Expect::Any, &|_| {})).expect("uploaded");
+        digest
+    }
+
     /// Runs `engr shop` with these arguments.
     pub fn engr(&self, args: &[&str]) -> Transcript {
         self.place.engr(&[&[APP], args].concat())
@@ -206,14 +225,8 @@ impl Fleet {
     }
 
     /// Starts `engr shop` with these arguments, and goes on.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    pub fn start(&self, args: &[&str]) -> Underway<'_> {
-        let args: Vec<String> = [&[APP], args].concat().into_iter().map(str::to_owned).collect();
-        let mut command = self.place.command(binary("engr"));
-        command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Underway { fleet: self, args, child: Some(command.spawn().expect("engr starts")) }
+    pub fn start(&self, args: &[&str]) -> Running {
+        Running::start(&self.place, &[&[APP], args].concat())
     }
 
     /// What `status --json` says.
@@ -273,7 +286,7 @@ impl Fleet {
     /// # Panics
     /// When it cannot be made.
     pub fn load(&self) -> Loads {
-        let plan = Plan { clients: 6, ..Plan::new(self.address()) };
+        let plan = Plan { clients: CLIENTS, ..Plan::new(self.address()) };
         let start = |plan| Load::start(plan).expect("the load starts");
         Loads { new: start(plan.clone()), kept: start(plan.keep_alive()) }
     }
@@ -396,57 +409,17 @@ impl Loads {
         self.new.tally().failed() + self.kept.tally().failed()
     }
 
+    /// Ends the load, and gives what was counted.
+    pub fn stop(self) -> [(&'static str, Tally); 2] {
+        [("new connections", self.new.stop()), ("kept connections", self.kept.stop())]
+    }
+
     /// Ends the load, and fails the test if any request failed.
     #[track_caller]
     pub fn assert_none_failed(self, fleet: &Fleet) {
-        for (name, load) in [("new connections", self.new), ("kept connections", self.kept)] {
-            let tally = load.stop();
+        for (name, tally) in self.stop() {
             println!("{name}\n{tally}\n");
             assert_eq!(tally.failed(), 0, "{name}\n{tally}\n{}", fleet.story());
-        }
-    }
-}
-
-/// An `engr` under way; killed if nobody waits for it.
-#[derive(Debug)]
-pub struct Underway<'a> {
-    fleet: &'a Fleet,
-    args: Vec<String>,
-    child: Option<Child>,
-}
-
-impl Underway<'_> {
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().map(|child| Pid::from_raw(child.id().cast_signed()));
-        // Not waited for yet, so the number is its own; it may have ended.
-        let _ = pid.map(|pid| kill(pid, signal));
-    }
-
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        let child = self.child.as_mut();
-        child.is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
-    }
-
-    /// What it printed, once it has ended.
-    ///
-    /// # Panics
-    /// When it cannot be waited for.
-    pub fn ended(mut self) -> Transcript {
-        let child = self.child.take().expect("nobody has waited for it");
-        let output = child.wait_with_output().expect("engr is waited for");
-        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        self.fleet.place.transcript(&args, &output)
-    }
-}
-
-impl Drop for Underway<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // It may have ended.
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }
@@ -472,6 +445,15 @@ pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
         }
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits for what the store does.
+///
+/// # Panics
+/// When there is no runtime to be had.
+pub fn blocking<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work)
 }
 
 /// A port for the balancer: below those that `engr` gives to instances, and so also below those

@@ -13,7 +13,8 @@
 //!   what the core decides. It has no choice of its own.
 //! - [`switch`] is that core: pure, without I/O, clock or chance.
 //! - [`sockets`] owns the listening sockets and steers new connections between versions.
-//! - [`process`] starts and signals the app's processes; [`readiness`] says when one is ready;
+//! - [`process`] starts and signals the app's processes; [`executable`] says what could never be
+//!   started; [`readiness`] says when one is ready;
 //!   [`drain`] when an old one has nothing left to do.
 //! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
@@ -22,6 +23,7 @@
 pub mod agent;
 pub mod balance;
 pub mod drain;
+pub mod executable;
 pub mod fetch;
 pub mod health;
 pub mod lock;

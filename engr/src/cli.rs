@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use deploy::{Digest, Span};
+
+mod help;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,10 +121,10 @@ pub enum AppCommand {
         /// Which, e.g. `port` or `health.path`
         key: String,
     },
-    /// Change a setting
+    /// Change a setting; what the instances must know is published as a release
     #[command(name = "config:set", display_order = 4)]
     ConfigSet(ConfigSetArgs),
-    /// Remove a setting
+    /// Remove a setting; published like a change
     #[command(name = "config:unset", display_order = 5)]
     ConfigUnset {
         /// Which
@@ -143,7 +145,7 @@ pub enum AppCommand {
     /// Go back to an earlier release
     #[command(display_order = 13)]
     Rollback(RollbackArgs),
-    /// Start every instance's release anew, in turn, by overlap
+    /// Start every instance's release anew, by overlap
     #[command(display_order = 14)]
     Restart(PublishArgs),
     /// Break a claim that somebody left behind
@@ -158,10 +160,10 @@ pub enum AppCommand {
         /// Which
         key: String,
     },
-    /// Set variables: `K=V`, `K V`, `K=@file`, `K=-` (standard input)
+    /// Set variables, all in one release: `K=V`, `K V`, `K=@file`, `K=-` (standard input)
     #[command(name = "env:set", display_order = 22)]
     EnvSet(EnvSetArgs),
-    /// Remove variables
+    /// Remove variables, all in one release
     #[command(name = "env:unset", display_order = 23)]
     EnvUnset(EnvUnsetArgs),
     /// Show the app's and the agents' log lines
@@ -214,13 +216,14 @@ pub struct CreateArgs {
     /// The executable that `--build` makes
     #[arg(long, value_name = "PATH", requires = "build")]
     pub output: Option<String>,
-    /// The port that the app serves
+    /// The port that the app serves [default: 8080 or the next that no app here has; 80 without
+    /// `--local`]
     #[arg(long, conflicts_with = "worker")]
     pub port: Option<u16>,
     /// The app serves no port
     #[arg(long)]
     pub worker: bool,
-    /// How many instances
+    /// How many instances [default: 1]
     #[arg(long)]
     pub instances: Option<u32>,
     /// A path that answers 2xx when the app is ready
@@ -278,7 +281,8 @@ pub struct DeployArgs {
     /// How to publish
     #[command(flatten)]
     pub publish: PublishArgs,
-    /// Skip the build: deploy this artifact of the bucket (its SHA-256, or the first digits)
+    /// Skip the build: deploy this artifact of the bucket (its SHA-256, or its first digits, 6 or
+    /// more)
     #[arg(long, value_name = "SHA", conflicts_with = "build_only")]
     pub artifact: Option<String>,
     /// Build and archive, print the archive's path and SHA-256, publish nothing
@@ -298,7 +302,7 @@ pub struct StatusArgs {
     /// Go on showing it, until Ctrl-C
     #[arg(long, conflicts_with = "at")]
     pub watch: bool,
-    /// One JSON object
+    /// One JSON object; with `--watch` one a line, whenever something has changed
     #[arg(long)]
     pub json: bool,
     /// What was desired then: `2026-11-22T10:00Z`, `10:00`, or `2h` ago
@@ -398,7 +402,8 @@ pub struct DestroyArgs {
     /// The app's name again, instead of typing it
     #[arg(long, value_name = "NAME")]
     pub yes: Option<String>,
-    /// Remove the bucket too, with all releases (`--bucket=false`: keep it) [default: asked]
+    /// Remove the bucket too, with all releases (`--bucket=false`: keep it) [default: asked on a
+    /// terminal, else kept]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub bucket: Option<bool>,
 }
@@ -429,16 +434,16 @@ impl ParseError {
 
 /// Reads the command line.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, ParseError> {
-    match Top::try_parse_from(words).map_err(ParseError)?.command {
+    let matches = help::top().try_get_matches_from(words).map_err(ParseError)?;
+    match Top::from_arg_matches(&matches).map_err(ParseError)?.command {
         TopCommand::Global(command) => Ok(Cli::Global(command)),
         TopCommand::App(words) => {
             let app = words[0].to_string_lossy().into_owned();
             let name = OsString::from(format!("engr {app}"));
-            let command = App::command().name("engr").bin_name(format!("engr {app}"));
             let words = std::iter::once(name).chain(words.into_iter().skip(1));
-            let matches = command.try_get_matches_from(words).map_err(ParseError)?;
-            let parsed = <App as clap::FromArgMatches>::from_arg_matches(&matches);
-            Ok(Cli::App { app, command: parsed.map_err(ParseError)?.command })
+            let matches = help::app(&app).try_get_matches_from(words).map_err(ParseError)?;
+            let parsed = App::from_arg_matches(&matches).map_err(ParseError)?;
+            Ok(Cli::App { app, command: parsed.command })
         }
     }
 }
@@ -450,9 +455,10 @@ pub fn command_for_completions(apps: &[String]) -> clap::Command {
     })
 }
 
-/// The help that `engr <app>` alone prints.
-pub fn app_help(app: &str) -> clap::builder::StyledStr {
-    App::command().bin_name(format!("engr {app}")).render_help()
+/// Prints the help that `engr <app>` alone stands for.
+pub fn print_app_help(app: &str) {
+    // Whoever closed standard output wants no more.
+    let _ = help::app(app).print_help();
 }
 
 /// Whether `name` is a command, and so cannot be an app.

@@ -48,14 +48,12 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// What to do about it; shown apart, one line each.
     pub hints: Vec<String>,
-    /// Said already, in the command's own output: nothing more is printed.
-    pub silent: bool,
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit, error: error.into(), hints: Vec::new(), silent: false }
+        Self { exit, error: error.into(), hints: Vec::new() }
     }
 
     /// A wrong command line or configuration.
@@ -67,13 +65,6 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.hints.push(hint.to_string());
-        self
-    }
-
-    /// The same, with its text already printed.
-    #[must_use]
-    pub fn said(mut self) -> Self {
-        self.silent = true;
         self
     }
 }

@@ -38,6 +38,11 @@ impl Place {
         self.root.path().join("work")
     }
 
+    /// The folder that holds all of it.
+    pub fn root(&self) -> PathBuf {
+        self.root.path().to_owned()
+    }
+
     /// The `ENGR_HOME` of commands that are run here.
     pub fn home(&self) -> PathBuf {
         self.root.path().join("home/engr")

@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod engr;
 pub mod fake_fleet;
+pub mod fleet;
 pub mod launch;
 pub mod load;
 pub mod running;

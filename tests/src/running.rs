@@ -1,6 +1,6 @@
 //! An `engr` under way, beside the test.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,8 +44,30 @@ impl Running {
         let child = self.child.take().expect("it runs");
         let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
         let output = waiting.await.expect("the wait ends").expect("engr is waited for");
+        self.transcript(place, &output)
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn wait(mut self, place: &Place) -> Transcript {
+        let child = self.child.take().expect("it runs");
+        self.transcript(place, &child.wait_with_output().expect("engr is waited for"))
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        child.try_wait().expect("engr is asked").is_some()
+    }
+
+    fn transcript(&self, place: &Place, output: &Output) -> Transcript {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        place.transcript(&args, &output)
+        place.transcript(&args, output)
     }
 }
 

@@ -179,6 +179,23 @@ async fn wait_lock_waits_for_the_claims_end() {
 }
 
 #[tokio::test]
+async fn a_claim_is_renewed_while_the_build_goes_on() {
+    let app = App::new();
+    let gate = app.gated();
+    let first = app.start(&["deploy", "--detach"]);
+    gate.reached().await;
+    let expires = |state: State| state.claim.expect("a claim").expires;
+    let (at_first, began) = (expires(app.state().await), Instant::now());
+    while expires(app.state().await) == at_first {
+        assert!(began.elapsed() < deploy::claim::CLAIM_LIFE, "the claim is not renewed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    gate.open();
+    let first = first.ended(&app.place).await;
+    assert_eq!(first.code, Some(0), "{first}");
+}
+
+#[tokio::test]
 async fn a_claim_that_is_broken_in_the_middle_publishes_nothing() {
     let app = App::new();
     let gate = app.gated();
@@ -285,11 +302,11 @@ async fn kill_at_any_moment_leaves_the_bucket_whole() {
     for number in 0..24 {
         app.content(&format!("number {number}"));
         let victim = app.start(&["deploy", "--detach"]);
-        tokio::time::sleep(Duration::from_millis(number * 2)).await;
+        tokio::time::sleep(Duration::from_millis(number * 4)).await;
         victim.signal(Signal::SIGKILL);
         victim.ended(&app.place).await;
         let status = app.engr(&["status", "--json"]);
-        assert_eq!(status.code, Some(0), "killed after {} ms: {status}", number * 2);
+        assert_eq!(status.code, Some(0), "killed after {} ms: {status}", number * 4);
         assert_eq!(app.engr(&["unlock"]).code, Some(0));
     }
     app.content("the last");

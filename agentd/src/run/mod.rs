@@ -16,6 +16,7 @@ use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
+use crate::executable;
 use crate::fetch::Fetcher;
 use crate::logs::{LastLines, Spool, capture};
 use crate::process::{self, Launch};
@@ -38,8 +39,16 @@ const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "S
 pub enum News {
     /// For the switch core.
     Event(Event),
-    /// What an artifact's bytes tell of it.
-    Looked(VersionId, io::Result<Abilities>),
+    /// What an artifact's bytes tell of it; or why they do not.
+    Looked(VersionId, Result<Found, String>),
+}
+
+/// What an artifact's bytes tell of it.
+#[derive(Debug)]
+pub struct Found {
+    abilities: Abilities,
+    /// Why it can never be started, if that is plain to see.
+    flaw: Option<String>,
 }
 
 /// The sockets, processes and tasks of all versions.
@@ -118,7 +127,7 @@ impl Runner {
         if binds_itself {
             lock(&self.self_binders).insert(identity(&release));
         }
-        let folder = self.fetcher.artifact_path(&release.artifact.digest);
+        let (fetcher, digest) = (self.fetcher.clone(), release.artifact.digest);
         let version = Version {
             release,
             abilities: Abilities::default(),
@@ -130,14 +139,15 @@ impl Runner {
         let news = self.news.clone();
         tokio::task::spawn_blocking(move || {
             // The loop is gone only when the agent ends.
-            let _ = news.send(News::Looked(id, Abilities::of_files(&folder)));
+            let _ = news.send(News::Looked(id, look(&fetcher, &digest)));
         });
     }
 
     /// Decides how the version can follow the one that serves.
-    pub fn looked(&mut self, id: VersionId, found: io::Result<Abilities>) -> Option<Event> {
-        let others = self.versions.iter().filter(|(other, _)| **other != id);
-        let binding: Vec<&Process> = others
+    pub fn looked(&mut self, id: VersionId, found: Result<Found, String>) -> Option<Event> {
+        let others = || self.versions.iter().filter(|(other, _)| **other != id);
+        let others_run = others().any(|(_, other)| other.process.is_some());
+        let binding: Vec<&Process> = others()
             .filter(|(_, other)| !other.is_handed)
             .filter_map(|(_, other)| other.process.as_ref())
             .collect();
@@ -146,11 +156,13 @@ impl Runner {
         let others_are_seen = binding.iter().all(|process| process.is_ready);
         let version = self.versions.get_mut(&id)?;
         let abilities = match found {
-            Ok(abilities) => abilities,
-            Err(error) => {
-                let message = format!("its artifact cannot be read: {error}");
-                return Some(Event::PrepareFailed(id, message));
+            // No other version is ended for one that cannot begin. Where there is none, it is
+            // tried, and tried again.
+            Ok(Found { flaw: Some(flaw), .. }) if others_run => {
+                return Some(Event::PrepareFailed(id, flaw));
             }
+            Ok(found) => found.abilities,
+            Err(message) => return Some(Event::PrepareFailed(id, message)),
         };
         let release = version.release.clone();
         let ports = &release.settings.ports;
@@ -447,6 +459,18 @@ impl Runner {
 
 fn inode(socket: &impl AsFd) -> io::Result<u64> {
     Ok(nix::sys::stat::fstat(socket.as_fd())?.st_ino)
+}
+
+fn look(fetcher: &Fetcher, digest: &Digest) -> Result<Found, String> {
+    let manifest = fetcher.read_manifest(digest);
+    let manifest = manifest.map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    let folder = fetcher.artifact_path(digest);
+    let checked = executable::check(&folder.join(&manifest.executable));
+    let flaw = checked.err();
+    let flaw = flaw.map(|error| cannot_execute(&manifest.executable, &manifest.arch, &error));
+    let abilities = Abilities::of_files(&folder);
+    let abilities = abilities.map_err(|error| format!("its artifact cannot be read: {error}"))?;
+    Ok(Found { abilities, flaw })
 }
 
 /// Why an executable does not start, in words that lead on.

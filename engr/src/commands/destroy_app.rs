@@ -18,6 +18,9 @@ pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
         return Err(Failure::usage("this removes the fleet, and nobody is there to confirm it")
             .hint(format!("confirm it with `engr {name} destroy-app --yes {name}`")));
     }
+    if let Some(given) = &args.yes {
+        confirm(name, given)?;
+    }
     let instances = fleet.instances().await?;
     let names: Vec<&str> = instances.iter().map(|instance| instance.name.as_str()).collect();
     output.line("This stops the app and removes, with their logs:");
@@ -25,7 +28,9 @@ pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
     if !instances.is_empty() {
         output.line(format_args!("  addresses: {}", or_none(&fleet.addresses().join(", "))));
     }
-    confirm(name, args.yes.as_deref())?;
+    if args.yes.is_none() {
+        confirm(name, &ask::line("Type the app's name to go on", None)?)?;
+    }
 
     let bucket = format!("{} ({})", store.url(), releases(&*store).await);
     let with_bucket = match args.bucket {
@@ -64,12 +69,8 @@ async fn releases(store: &dyn Store) -> String {
     }
 }
 
-/// Has the app's name given, by the flag or by hand.
-fn confirm(name: &str, yes: Option<&str>) -> CommandResult<()> {
-    let given = match yes {
-        Some(given) => given.to_owned(),
-        None => ask::line("Type the app's name to go on", None)?,
-    };
+/// Refuses any name but the app's.
+fn confirm(name: &str, given: &str) -> CommandResult<()> {
     if given == name {
         return Ok(());
     }

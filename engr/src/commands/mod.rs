@@ -19,7 +19,7 @@ mod status;
 mod sync;
 mod unlock;
 
-use crate::cli::{AppCommand, Cli, Global, app_help};
+use crate::cli::{AppCommand, Cli, Global, print_app_help};
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
 
@@ -31,7 +31,7 @@ pub async fn run(cli: Cli) -> CommandResult {
         Cli::Global(Global::Completions { shell }) => completions::run(shell),
         Cli::Global(Global::ConfigSchema) => config::schema(),
         Cli::App { app, command: None } => {
-            println!("{}", app_help(&app).ansi());
+            print_app_help(&app);
             Ok(Exit::Done)
         }
         // These three must work where the app's settings are missing or wrong.

@@ -98,6 +98,9 @@ fn last_good<'a>(known: &'a Known, current: &Release, app: &str) -> CommandResul
     let mut good = earlier.filter(|(release, fate)| *fate == Fate::Done && differs(release));
     good.next().map(|(release, _)| release).ok_or_else(|| {
         let number = current.number;
+        if known.newest_first().all(|(release, _)| release.number >= number) {
+            return Failure::usage(format_args!("{app} has no release before v{number}"));
+        }
         let what = "is known to have succeeded with other content";
         Failure::usage(format_args!("no release of {app} before v{number} {what}"))
             .hint(format_args!("name one: `engr {app} rollback vN`; it has {}", list(known)))

@@ -1,6 +1,6 @@
 //! Follows a release's way through the fleet, by what the instances report.
 //!
-//! [`view`] decides what is told and [`ending`] how it ends, both without I/O; this file polls the
+//! [`mod@view`] decides what is told and [`ending`] how it ends, both without I/O; this file polls the
 //! bucket and the provider, and draws.
 
 mod ending;
@@ -18,7 +18,7 @@ use crate::failure::CommandResult;
 use crate::fleet::{Instance, Provider};
 use crate::interrupt::Interrupt;
 use crate::output::events::Event;
-use crate::output::{Live, Output, Style, when};
+use crate::output::{Live, Output, Style};
 
 pub use ending::detached;
 use ending::{End, Ended};
@@ -139,8 +139,8 @@ fn view(instance: &Instance, report: Option<&Report>, release: u64) -> InstanceV
 /// What is drawn over while the rollout goes on.
 fn lines(views: &[InstanceView], elapsed: Duration) -> Vec<String> {
     let switched = views.iter().filter(|view| view.switched().is_some()).count();
-    let seconds = when::length(Duration::from_secs(elapsed.as_secs().max(1)));
-    let head = format!("rollout   {switched} of {} switched, {seconds}", views.len());
+    let seconds = elapsed.as_secs();
+    let head = format!("rollout   {switched} of {} switched, {seconds} s", views.len());
     let underway = views.iter().filter(|view| !view.standing.has_ended());
     let underway = underway.map(|view| format!("          {}  {}", view.name, view.phase()));
     std::iter::once(head).chain(underway).map(|line| Style::Dim.paint(line)).collect()

@@ -169,9 +169,6 @@ pub fn round(seconds: f64) -> f64 {
 /// Tells why the command failed: `engr: what: cause`, then each hint. As JSON when that was asked
 /// for, as the last line.
 pub fn print_failure(failure: &Failure, json: bool) {
-    if failure.silent {
-        return;
-    }
     let causes: Vec<String> = failure.error.chain().map(ToString::to_string).collect();
     let message = causes.join(": ");
     if json {

@@ -40,7 +40,7 @@ pub async fn reconfigure(app: &AppContext, keys: Vec<String>, args: &PublishArgs
             .line(format_args!("nothing of it reaches v{}: no release is needed", release.number));
         return Ok(publisher.end(Exit::Done, Outcome::Unchanged, Some(release.number)));
     }
-    publisher.bring_up().await?;
+    publisher.interrupt.unless_raised(publisher.bring_up()).await?;
     again(publisher, Kind::Config(keys), Some(settings)).await
 }
 

@@ -117,9 +117,10 @@ impl Machine {
                 self.start(now, next, Before::Beside(None), None, actions);
             }
             (Some(old), way) => {
+                // Nobody needs to be told of what they asked for.
                 let note = match way {
-                    Way::Overlap => None,
-                    Way::StopFirst { note } => note,
+                    Way::StopFirst { note } if graceful => note,
+                    Way::StopFirst { .. } | Way::Overlap => None,
                 };
                 self.stop_old(now, next, old, note, actions);
             }

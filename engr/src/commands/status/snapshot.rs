@@ -35,6 +35,8 @@ pub(super) struct Snapshot {
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) instances: Vec<InstanceStatus>,
+    /// What `sync` would do.
+    pub(super) to_sync: Vec<String>,
 }
 
 /// One instance, as `status --json` shows it.
@@ -43,7 +45,8 @@ pub(super) struct InstanceStatus {
     pub(super) name: String,
     /// The release that serves there.
     pub(super) release: Option<u64>,
-    /// What it is doing; `down` when its agent does not run, `silent` before its first report.
+    /// What it is doing; `down` when its agent does not run, `silent` before that agent's
+    /// first report.
     pub(super) phase: &'static str,
     /// The serving app's process.
     pub(super) pid: Option<u32>,
@@ -79,6 +82,8 @@ pub(super) struct Json<'a> {
     address: Option<&'a str>,
     addresses: &'a [String],
     instances: &'a [InstanceStatus],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    to_sync: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -98,7 +103,7 @@ impl<'a> Source<'a> {
     pub(super) async fn look(&mut self) -> CommandResult<Snapshot> {
         let loaded = load(&*self.store, &self.app.name).await.map_err(load_failure)?;
         self.reports.refresh(&*self.store).await?;
-        let instances = self.fleet.instances().await?;
+        let (instances, changes) = (self.fleet.instances().await?, self.fleet.plan().await?);
         let statuses = instances.iter().map(|one| status(one, self.reports.get(&one.name)));
         Ok(Snapshot {
             app: self.app.name.clone(),
@@ -108,22 +113,25 @@ impl<'a> Source<'a> {
             damage: loaded.damage.map(damage_text),
             addresses: self.fleet.addresses(),
             instances: statuses.collect(),
+            to_sync: changes.iter().map(ToString::to_string).collect(),
         })
     }
 }
 
 fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
-    let serving = report.and_then(|report| report.serving.as_ref());
+    // What an earlier agent reported of the app has ended with it.
+    let now = report.filter(|report| instance.agent_pid == Some(report.agent.pid));
+    let serving = now.and_then(|report| report.serving.as_ref());
     let known = instance.addresses.iter().map(ToString::to_string).collect();
     let reported = report.map(|report| report.addresses.clone()).filter(|all| !all.is_empty());
     let addresses: Vec<String> = reported.unwrap_or(known);
     InstanceStatus {
         name: instance.name.clone(),
         release: serving.map(|version| version.release),
-        phase: match (instance.agent_pid, report) {
+        phase: match (instance.agent_pid, now) {
             (None, _) => "down",
-            (_, None) => "silent",
-            (_, Some(report)) => report.phase.word(),
+            (Some(_), None) => "silent",
+            (Some(_), Some(report)) => report.phase.word(),
         },
         pid: serving.map(|version| version.pid),
         started: serving.map(|version| version.started),
@@ -131,9 +139,9 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         address: addresses.first().cloned(),
         addresses,
         agent_pid: instance.agent_pid,
-        agent_version: report.map(|report| report.agent.version.clone()),
+        agent_version: now.map(|report| report.agent.version.clone()),
         reported: report.map(|report| report.written),
-        draining: report.map(|report| report.draining.clone()).unwrap_or_default(),
+        draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
         last_failure: report.and_then(|report| report.last_failure.clone()),
     }
 }
@@ -160,6 +168,7 @@ impl Snapshot {
             address: self.addresses.first().map(String::as_str),
             addresses: &self.addresses,
             instances: &self.instances,
+            to_sync: &self.to_sync,
         }
     }
 }

@@ -6,6 +6,7 @@ mod status;
 mod turn;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -390,6 +391,13 @@ impl Answer {
 pub struct Loads {
     new: Load,
     kept: Load,
+}
+
+impl fmt::Display for Loads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (new, kept) = (self.new.tally(), self.kept.tally());
+        write!(f, "new connections\n{new}\n\nkept connections\n{kept}")
+    }
 }
 
 impl Loads {

@@ -7,4 +7,5 @@ pub mod fake_fleet;
 pub mod fleet;
 pub mod launch;
 pub mod load;
+pub mod mounts;
 pub mod running;

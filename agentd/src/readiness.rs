@@ -25,6 +25,14 @@ const SILENT_READY_AFTER: Duration = Duration::from_secs(5);
 /// The pause between two questions to the health path.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
+/// The variables by which the protocols are known.
+const LISTEN_FDS: &str = "LISTEN_FDS";
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+const NAME_MAX: usize = NOTIFY_SOCKET.len() - 1;
+
+/// How much of a file is looked at in one go.
+const PIECE: usize = 256 * 1024;
+
 /// What an app's code can do, as far as its bytes tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
@@ -49,19 +57,44 @@ impl Abilities {
             let more = if kind.is_dir() {
                 Self::of_files(&entry.path())?
             } else if kind.is_file() {
-                Self::of_bytes(&std::fs::read(entry.path())?)
+                Self::of_reader(std::fs::File::open(entry.path())?)?
             } else {
                 continue;
             };
-            found.takes_sockets |= more.takes_sockets;
-            found.tells_readiness |= more.tells_readiness;
+            found = found.and(more);
         }
         Ok(found)
     }
 
+    /// Reads in pieces: an artifact may be larger than the agent ought to be.
+    fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
+        let mut piece = vec![0; PIECE];
+        let mut found = Self::default();
+        let mut kept = 0;
+        loop {
+            let read = reader.read(&mut piece[kept..])?;
+            let filled = kept + read;
+            found = found.and(Self::of_bytes(&piece[..filled]));
+            if read == 0 {
+                return Ok(found);
+            }
+            // A name may begin at the end of this piece.
+            let tail = filled.saturating_sub(NAME_MAX);
+            piece.copy_within(tail..filled, 0);
+            kept = filled - tail;
+        }
+    }
+
     fn of_bytes(bytes: &[u8]) -> Self {
         let contains = |name: &str| memchr::memmem::find(bytes, name.as_bytes()).is_some();
-        Self { takes_sockets: contains("LISTEN_FDS"), tells_readiness: contains("NOTIFY_SOCKET") }
+        Self { takes_sockets: contains(LISTEN_FDS), tells_readiness: contains(NOTIFY_SOCKET) }
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            takes_sockets: self.takes_sockets || more.takes_sockets,
+            tells_readiness: self.tells_readiness || more.tells_readiness,
+        }
     }
 }
 
@@ -178,5 +211,23 @@ async fn until_healthy(
             Err(_) => tracing::debug!("the health path does not answer in time"),
         }
         tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_found_wherever_its_variable_stands() {
+        for at in [0, 1, PIECE - NAME_MAX - 1, PIECE - 5, PIECE - 1, PIECE, 2 * PIECE + 3] {
+            let mut bytes = vec![b'x'; at];
+            bytes.extend_from_slice(b"NOTIFY_SOCKET");
+            let found = Abilities::of_reader(&bytes[..]).unwrap();
+            assert!(found.tells_readiness && !found.takes_sockets, "at {at}");
+        }
+        let both = Abilities::of_reader(&b"NOTIFY_SOCKETLISTEN_FDS"[..]).unwrap();
+        assert!(both.tells_readiness && both.takes_sockets);
+        assert_eq!(Abilities::of_reader(&b"LISTEN_FD"[..]).unwrap(), Abilities::default());
     }
 }

@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! [`listen`] takes the socket that the agent hands over, or else binds one with `SO_REUSEPORT`, so
+//! [`listen()`] takes the socket that the agent hands over, or else binds one with `SO_REUSEPORT`, so
 //! that the same binary runs by itself too. [`http::serve`] says that the app is ready, serves until
 //! `SIGTERM`, and then ends without cutting anybody off (see [`http`]). Any other kind of server does
 //! the same by [`Incoming`], [`ready`] and [`Shutdown`], and a worker by [`ready`] and [`terminated`]:

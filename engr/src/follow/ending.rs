@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deploy::report::Failure;
+use deploy::report::{Failure, Stage};
 use deploy::rollout::{Standing, Verdict};
 
 use super::Followed;
@@ -126,7 +126,12 @@ impl Ended<'_> {
             }
             End::Verdict(Verdict::Failed) => (
                 format!("v{number} failed on {}; {}", of(all, all), self.serving_on()),
-                vec![format!("see more of its lines with `engr {app} logs --release v{number}`")],
+                vec![match self.failures().any(|(_, failure)| has_run(failure)) {
+                    true => {
+                        format!("see more of its lines with `engr {app} logs --release v{number}`")
+                    }
+                    false => format!("the agents' lines say more: `engr {app} logs`"),
+                }],
             ),
             End::Verdict(Verdict::Mixed) => {
                 let undo = self.followed.undo.iter();
@@ -198,6 +203,9 @@ impl Ended<'_> {
     fn last_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, failure) in self.failures().take(SHOWN_MAX) {
+            if !has_run(failure) {
+                continue;
+            }
             let what = if failure.last_lines.is_empty() { "no output" } else { "last lines" };
             lines.push(Style::Bold.paint(format_args!("{name}, {what}")));
             lines.extend(failure.last_lines.iter().map(|line| format!("  │ {line}")));
@@ -236,6 +244,11 @@ impl Ended<'_> {
     }
 }
 
+/// Whether the release came so far that it could say something.
+fn has_run(failure: &Failure) -> bool {
+    failure.stage != Stage::Fetch
+}
+
 /// `2 of 3 instances`, `all 3 instances`, `1 instance`.
 fn of(some: usize, all: usize) -> String {
     match (some, all) {
@@ -249,7 +262,7 @@ fn of(some: usize, all: usize) -> String {
 mod tests {
     use std::time::Instant;
 
-    use deploy::report::{Phase, Stage};
+    use deploy::report::Phase;
 
     use super::super::view::tests::{at, failure, release, view};
     use super::*;
@@ -310,6 +323,17 @@ mod tests {
             "v7 failed on 1 of 2 instances and serves on the rest; there, v6 serves on"
         );
         assert_eq!(hints, ["go back with `engr hello rollback v6`"]);
+    }
+
+    #[test]
+    fn who_is_sent_to_the_lines_finds_some() {
+        let hints = |stage| {
+            let failed = view("hello-1", Standing::Failed(failure(stage)));
+            said(End::Verdict(Verdict::Failed), vec![failed]).3
+        };
+        let of_the_release = "see more of its lines with `engr hello logs --release v7`";
+        assert_eq!(hints(Stage::Ready), [of_the_release]);
+        assert_eq!(hints(Stage::Fetch), ["the agents' lines say more: `engr hello logs`"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Follows a release's way through the fleet, by what the instances report.
 //!
-//! [`view`] decides what is told and [`ending`] how it ends, both without I/O; this file polls the
+//! [`mod@view`] decides what is told and [`ending`] how it ends, both without I/O; this file polls the
 //! bucket and the provider, and draws.
 
 mod ending;

@@ -31,7 +31,7 @@ use deploy::{Timestamp, layout};
 use crate::cli::PublishArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
-use crate::fleet::{Change, Provider};
+use crate::fleet::{Change, Instance, Provider};
 use crate::follow::{self, Reports};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -161,16 +161,16 @@ impl<'a> Publisher<'a> {
         Ok(Some(Published { release, previous }))
     }
 
-    /// The release that every instance serves, if it is the same one. After a failed release it is
-    /// not the current one.
+    /// The release that all instances serve of which that is known, if it is the same one. After a
+    /// failed release it is not the current one.
     async fn served(&self) -> CommandResult<Option<u64>> {
         let mut reports = Reports::default();
         reports.refresh(&*self.store).await?;
         let instances = self.fleet.instances().await?;
-        let mut serving =
-            instances.iter().map(|one| Some(reports.get(&one.name)?.serving.as_ref()?.release));
-        let first = serving.next().flatten();
-        Ok(first.filter(|_| serving.all(|other| other == first)))
+        let serving = |one: &Instance| Some(reports.get(&one.name)?.serving.as_ref()?.release);
+        let mut serving = instances.iter().filter_map(serving);
+        let first = serving.next();
+        Ok(first.filter(|_| serving.all(|other| Some(other) == first)))
     }
 
     /// Follows a release to its end, and tells of it; `undo` is the command that goes back.
@@ -206,11 +206,13 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// [`Self::bring_up`] where an agent does not run: the release would wait for it.
+    /// [`Self::bring_up`] where something does not run: the release would wait for an agent, and
+    /// nobody would reach the app without the balancer.
     pub async fn revive(&self) -> CommandResult<()> {
-        let instances = self.fleet.instances().await?;
-        match instances.is_empty() || instances.iter().any(|one| one.agent_pid.is_none()) {
-            true => self.interrupt.unless_raised(self.bring_up()).await,
+        let is_down = |change: &Change| matches!(change, Change::Start(_) | Change::Balancer(_));
+        let (instances, plan) = (self.fleet.instances().await?, self.fleet.plan().await?);
+        match instances.is_empty() || plan.iter().any(is_down) {
+            true => self.bring_up().await,
             false => Ok(()),
         }
     }

@@ -144,12 +144,11 @@ fn idle(fleet: &Fleet) -> anyhow::Result<()> {
     let status = succeeded(&fleet.0.engr(&["hello", "status", "--json"]))?;
     let instances = status["instances"].as_array().context("no instances")?;
     let pids: Vec<u64> = instances.iter().filter_map(|i| i["agent_pid"].as_u64()).collect();
-    let before = pids.iter().map(|pid| cpu_ticks(*pid)).collect::<anyhow::Result<Vec<_>>>()?;
+    let before = pids.iter().map(|pid| cpu_nanos(*pid)).collect::<anyhow::Result<Vec<_>>>()?;
     std::thread::sleep(IDLE_FOR);
-    let ticks_a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
     let mut cpu = pids.iter().zip(before).map(|(pid, before)| {
-        let ticks = cpu_ticks(*pid)? - before;
-        Ok(100.0 * ticks as f64 / ticks_a_second as f64 / IDLE_FOR.as_secs_f64())
+        let nanos = cpu_nanos(*pid)? - before;
+        Ok(100.0 * nanos as f64 / IDLE_FOR.as_nanos() as f64)
     });
     Sample::of(pids.len(), || cpu.next().context("an agent too few")?)?.row(
         "CPU of one idle `agentd`, of a core",
@@ -165,12 +164,10 @@ fn idle(fleet: &Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// User and system time, in ticks of the kernel's clock (proc_pid_stat(5)).
-fn cpu_ticks(pid: u64) -> anyhow::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, after_name) = stat.rsplit_once(')').context("no name in stat")?;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+/// Time on a core of all threads, those that have ended too, in nanoseconds.
+fn cpu_nanos(pid: u64) -> anyhow::Result<u128> {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(i32::try_from(pid)?))?;
+    Ok(Duration::from(nix::time::clock_gettime(clock)?).as_nanos())
 }
 
 fn pss_kib(pid: u64) -> anyhow::Result<u64> {

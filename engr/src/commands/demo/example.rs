@@ -119,9 +119,10 @@ impl Example {
 fn workspace() -> String {
     const PROFILE: &str = "[profile.release]\nopt-level = 1\n";
     let sections = WORKSPACE.split("\n\n").filter(|section| !section.contains("[profile."));
-    let members = |line: &str| match line.starts_with("members = ") {
-        true => "members = [\"engineer\", \"hello\"]\n".to_owned(),
-        false => line.to_owned() + "\n",
+    let members = |line: &str| match line.split(" = ").next() {
+        Some("members") => "members = [\"engineer\", \"hello\"]\n".to_owned(),
+        Some("default-members") => String::new(),
+        _ => line.to_owned() + "\n",
     };
     let sections = sections.map(|section| section.lines().map(members).collect::<String>());
     sections.chain([PROFILE.to_owned()]).collect::<Vec<_>>().join("\n")
@@ -203,6 +204,17 @@ mod tests {
             assert!(lock.contains(&format!("\n[[package]]\nname = \"{name}\"\n")), "{name}");
         }
         assert!(!lock.contains("\"agentd\"") && !lock.contains("name = \"notify\""), "{lock}");
+    }
+
+    /// Cargo has the last word on whether the workspace and its lock fit together.
+    #[test]
+    fn cargo_can_build_it_from_the_crates_that_this_program_was_built_from() {
+        let (folder, example) = (tempfile::tempdir().unwrap(), Example::new(DemoLang::Rust));
+        example.write(folder.path()).unwrap();
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["tree", "--offline", "--package", "hello"]);
+        let output = cargo.current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     #[test]

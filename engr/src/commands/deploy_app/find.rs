@@ -49,7 +49,7 @@ fn hint(failure: Failure, named: &[&Known]) -> Failure {
         let releases = if releases.is_empty() { "no release" } else { &releases.join(", ") };
         format!("{} ({releases})", known.artifact.digest.short())
     });
-    let failure = failure.hint("write at least 6 of its hex digits; the bucket has:");
+    let failure = failure.hint("write 6 or more of its hex digits, of one of these:");
     list.fold(failure, |failure, line| failure.hint(line))
 }
 

@@ -51,7 +51,7 @@ fn instance_change(change: &fleet::Change) -> ChangeEvent {
         fleet::Change::Start(name) => (Change::Changed, format!("{name} (started)")),
         fleet::Change::Reconfigure(name) => (Change::Changed, name.clone()),
         fleet::Change::Remove(name) => (Change::Removed, name.clone()),
-        fleet::Change::Balancer(what) => (Change::Changed, what.clone()),
+        fleet::Change::Balancer(what) => (Change::Changed, format!("balancer: {what}")),
     };
     ChangeEvent { what: "instances", change, name: Some(name), from: None, to: None }
 }

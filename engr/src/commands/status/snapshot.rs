@@ -35,6 +35,8 @@ pub(super) struct Snapshot {
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) instances: Vec<InstanceStatus>,
+    /// What `sync` would do.
+    pub(super) to_sync: Vec<String>,
 }
 
 /// One instance, as `status --json` shows it.
@@ -80,6 +82,8 @@ pub(super) struct Json<'a> {
     address: Option<&'a str>,
     addresses: &'a [String],
     instances: &'a [InstanceStatus],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    to_sync: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +103,7 @@ impl<'a> Source<'a> {
     pub(super) async fn look(&mut self) -> CommandResult<Snapshot> {
         let loaded = load(&*self.store, &self.app.name).await.map_err(load_failure)?;
         self.reports.refresh(&*self.store).await?;
-        let instances = self.fleet.instances().await?;
+        let (instances, changes) = (self.fleet.instances().await?, self.fleet.plan().await?);
         let statuses = instances.iter().map(|one| status(one, self.reports.get(&one.name)));
         Ok(Snapshot {
             app: self.app.name.clone(),
@@ -109,6 +113,7 @@ impl<'a> Source<'a> {
             damage: loaded.damage.map(damage_text),
             addresses: self.fleet.addresses(),
             instances: statuses.collect(),
+            to_sync: changes.iter().map(ToString::to_string).collect(),
         })
     }
 }
@@ -163,6 +168,7 @@ impl Snapshot {
             address: self.addresses.first().map(String::as_str),
             addresses: &self.addresses,
             instances: &self.instances,
+            to_sync: &self.to_sync,
         }
     }
 }

@@ -16,9 +16,14 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     }
     lines.extend(snapshot.addresses.iter().cloned());
     lines.push(String::new());
-    match snapshot.instances.is_empty() {
-        true => lines.push(format!("no instances: `engr {} sync` makes them", snapshot.app)),
-        false => lines.push(table(snapshot, now).to_string()),
+    if snapshot.instances.is_empty() {
+        lines.push(format!("no instances: `engr {} sync` makes them", snapshot.app));
+        return lines.join("\n");
+    }
+    lines.push(table(snapshot, now).to_string());
+    if !snapshot.to_sync.is_empty() {
+        lines.push(format!("\n`engr {} sync` would:", snapshot.app));
+        lines.extend(snapshot.to_sync.iter().cloned());
     }
     lines.join("\n")
 }
@@ -155,6 +160,7 @@ mod tests {
                 InstanceStatus { last_failure, ..instance("hello-1", "serving") },
                 silent,
             ],
+            to_sync: vec!["~ start hello-2".into()],
         };
         let text = text(&snapshot, now);
         let lines: Vec<_> = text.lines().collect();
@@ -170,6 +176,9 @@ mod tests {
                 "INSTANCE  RELEASE  PHASE    PID   UPTIME  RESTARTS  ADDRESS          REPORTED  LAST FAILURE",
                 "hello-1   v7       serving  4711  1h 0m   0         127.0.0.1:20001  2 s ago   v6 2m 0s ago: it exited",
                 "hello-2   -        silent   -     -       0         -                -         -",
+                "",
+                "`engr hello sync` would:",
+                "~ start hello-2",
             ]
         );
     }

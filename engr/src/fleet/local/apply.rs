@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::daemon::{self, Started};
+use super::daemon::{self, LOOK_EVERY, Started};
 use super::found::Found;
 use super::plan::{self, Wanted};
 use super::ports::{self, Picker};
@@ -22,15 +22,13 @@ use crate::failure::{CommandResult, Exit, OrFail};
 use crate::fleet::{Change, Told};
 
 /// How long an agent or the balancer may take until it is up.
-const UP_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const UP_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long an agent that was started anew may take until its app serves again.
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a daemon may take to end by itself: an agent lets its app finish first.
 const STOP_MAX: Duration = Duration::from_secs(75);
-
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Brings the fleet in `dir` from `found` to `wanted`.
 pub(super) async fn apply(

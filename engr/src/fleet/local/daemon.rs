@@ -1,5 +1,6 @@
 //! Processes that outlive `engr`: found by their lock files, started apart, stopped by pidfd.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -7,19 +8,23 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use deploy::local_fleet::LocalDir;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use super::files;
+use super::{files, orphans};
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 
 /// How many of its last lines are shown of a daemon that did not come up.
 const LAST_LINES_MAX: usize = 20;
+
+/// The pause between two looks at what is to come about.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How long the kernel may take to end a process that was killed.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -74,20 +79,57 @@ impl Process {
 
 /// The process that holds the lock file `lock`.
 pub(super) fn find(lock: &Path) -> CommandResult<Option<Process>> {
-    find_holder(lock).map_err(|error| files::failed(error, "look at", lock))
+    let find = || match named(lock)? {
+        // The lock itself is tried only where a process may have it: to try it is to hold it for
+        // a moment, in which a daemon that starts would not get it.
+        Some(process) => Ok(if is_held(lock)? { still_named(lock, process)? } else { None }),
+        None => Ok(None),
+    };
+    find().map_err(|error| files::failed(error, "look at", lock))
 }
 
-fn find_holder(lock: &Path) -> io::Result<Option<Process>> {
-    let Some(pid) = read_pid(lock)? else { return Ok(None) };
-    let Some(process) = Process::open(pid)? else { return Ok(None) };
-    // Looked at with the process held: if the lock is taken and still has its id, it is this one.
-    let file = File::open(lock)?;
+/// Whether a process holds the lock file that has not said yet who it is, or that is ending.
+fn is_changing(lock: &Path) -> CommandResult<bool> {
+    let look = || match named(lock)? {
+        Some(_) => Ok(false),
+        None => is_held(lock),
+    };
+    look().map_err(|error| files::failed(error, "look at", lock))
+}
+
+/// The process whose id is in the lock file, if it lives.
+fn named(lock: &Path) -> io::Result<Option<Process>> {
+    match read_pid(lock)? {
+        Some(pid) => Ok(Process::open(pid)?.filter(|process| !is_ending(process.pid()))),
+        None => Ok(None),
+    }
+}
+
+/// The process, if the lock file still has its id. Asked while the lock is known to be held and
+/// the process cannot become another, this makes it the one that holds the lock.
+fn still_named(lock: &Path, process: Process) -> io::Result<Option<Process>> {
+    Ok((read_pid(lock)? == Some(process.pid())).then_some(process))
+}
+
+fn is_held(lock: &Path) -> io::Result<bool> {
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) if read_pid(lock)? == Some(pid) => Ok(Some(process)),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether the process's first thread has ended: the others, which still hold its files, are about
+/// to.
+fn is_ending(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 fn read_pid(lock: &Path) -> io::Result<Option<u32>> {
@@ -96,6 +138,54 @@ fn read_pid(lock: &Path) -> io::Result<Option<u32>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The lock file that a daemon was started to take. A process of its own kind that has not taken
+/// it yet is known by this.
+const LOCK_TO_TAKE: &str = "ENGR_LOCK_TO_TAKE";
+
+/// Waits until every daemon of the fleet in `dir` is known by its lock file or has ended. Whoever
+/// started it may have been killed before that, and it too a moment ago.
+pub(super) async fn settle(dir: &LocalDir, limit: Duration) -> CommandResult<()> {
+    let began = Instant::now();
+    let instances = files::instance_folders(dir)?.into_iter();
+    let locks = instances.map(|name| dir.instance(&name).lock()).chain([dir.balancer_lock()]);
+    for lock in locks {
+        while is_changing(&lock)? {
+            if began.elapsed() > limit {
+                let shown = lock.display();
+                let message = format!("some process holds {shown} and does not say which");
+                return Err(Failure::new(Exit::Internal, anyhow::anyhow!(message))
+                    .hint(format!("see which: `fuser -v {shown}`")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    loop {
+        let starting = find_starting(&dir.0)?;
+        if starting.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > limit {
+            for process in starting {
+                let cannot = format!("cannot stop process {}", process.pid());
+                process.stop(KILL_MAX).await.or_fail(Exit::Internal, cannot)?;
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn find_starting(folder: &Path) -> CommandResult<Vec<Process>> {
+    let below = |lock: &OsStr| Path::new(lock).starts_with(folder);
+    let daemons = orphans::marked(LOCK_TO_TAKE, below);
+    let mut starting = Vec::new();
+    for (process, lock) in daemons.or_fail(Exit::Internal, "cannot look for processes")? {
+        if find(&lock)?.is_none_or(|holder| holder.pid() != process.pid()) {
+            starting.push(process);
+        }
+    }
+    Ok(starting)
 }
 
 /// A daemon that was started and is not up yet.
@@ -114,7 +204,7 @@ pub(super) struct Started {
 /// takes the lock file `lock`.
 pub(super) fn start(
     what: String,
-    args: &[&std::ffi::OsStr],
+    args: &[&OsStr],
     lock: PathBuf,
     log: PathBuf,
 ) -> CommandResult<Started> {
@@ -126,6 +216,7 @@ pub(super) fn start(
     let errors = output.try_clone().or_fail(Exit::Internal, cannot())?;
     let mut command = Command::new(&program);
     command.args(args).stdin(Stdio::null()).stdout(output).stderr(errors).current_dir("/");
+    command.env(LOCK_TO_TAKE, &lock);
     // SAFETY: `setsid` is a plain system call, which may be made between fork and exec.
     unsafe {
         // A session of its own: neither Ctrl-C nor the terminal's end reaches it.
@@ -210,7 +301,7 @@ mod tests {
         assert!(find(&path).unwrap().is_none());
         let mut file = File::create(&path).unwrap();
         file.lock().unwrap();
-        assert!(find(&path).unwrap().is_none(), "held, and not yet by a name");
+        assert!(find(&path).unwrap().is_none() && is_changing(&path).unwrap());
         writeln!(file, "{}", std::process::id()).unwrap();
         assert_eq!(find(&path).unwrap().unwrap().pid(), std::process::id());
         drop(file);

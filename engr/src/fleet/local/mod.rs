@@ -120,6 +120,7 @@ impl Provider for LocalFleetProvider {
 
     async fn apply(&self, told: Told<'_>) -> CommandResult<()> {
         let _lock = home::lock(&self.dir).await?;
+        daemon::settle(&self.dir, apply::UP_WITHIN).await?;
         let found = Found::read(&self.dir)?;
         let wanted = self.wanted(&found).await?;
         apply::apply(&self.dir, &wanted, found, told).await
@@ -130,6 +131,7 @@ impl Provider for LocalFleetProvider {
             return Ok(());
         }
         let _lock = home::lock(&self.dir).await?;
+        daemon::settle(&self.dir, apply::UP_WITHIN).await?;
         let found = Found::read(&self.dir)?;
         apply::destroy(&self.dir, found, told).await
     }

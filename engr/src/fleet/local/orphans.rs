@@ -1,10 +1,11 @@
 //! Apps of an instance whose agent is gone: an app outlives its agent, and nobody else would stop
 //! it once the instance is removed.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::daemon::Process;
@@ -26,12 +27,23 @@ pub(super) async fn stop(folder: &Path) -> CommandResult<()> {
 }
 
 fn find(folder: &Path) -> io::Result<Vec<Process>> {
+    let of_folder = |value: &OsStr| value == folder;
+    Ok(marked(INSTANCE_DIR, of_folder)?.into_iter().map(|(process, _)| process).collect())
+}
+
+/// This user's processes in whose environment `variable` is set to what `matches` takes, and to
+/// what it is set.
+pub(super) fn marked(
+    variable: &str,
+    matches: impl Fn(&OsStr) -> bool,
+) -> io::Result<Vec<(Process, PathBuf)>> {
     let mut found = Vec::new();
     for pid in process_ids()? {
         // Opened first: what is read afterwards is then this process's and no later one's.
         let Ok(Some(process)) = Process::open(pid) else { continue };
-        if is_of(pid, folder) && process.is_alive()? {
-            found.push(process);
+        let Some(value) = variable_of(pid, variable) else { continue };
+        if matches(&value) && process.is_alive()? {
+            found.push((process, value.into()));
         }
     }
     Ok(found)
@@ -42,12 +54,17 @@ pub(super) fn holds_port(folder: &Path, port: u16) -> bool {
     super::ports::holder(port).is_some_and(|holder| is_of(holder.pid, folder))
 }
 
-/// Whether the process was started for the instance in `folder`. Other users' processes do not
-/// tell, and none of them was.
 fn is_of(pid: u32, folder: &Path) -> bool {
-    let mark = [INSTANCE_DIR.as_bytes(), b"=", folder.as_os_str().as_bytes()].concat();
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+    variable_of(pid, INSTANCE_DIR).is_some_and(|value| value == folder)
+}
+
+/// What the process was started with. Other users' processes do not tell, and are none of ours.
+fn variable_of(pid: u32, name: &str) -> Option<OsString> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let variables = environment.split(|byte| *byte == 0);
+    let mut values =
+        variables.filter_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.next().map(|value| OsString::from_vec(value.to_owned()))
 }
 
 /// All processes of this machine.

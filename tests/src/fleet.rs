@@ -28,7 +28,7 @@ use crate::engr::{Place, Transcript, binary};
 use crate::load::{Load, Plan, Tally};
 use crate::running::Running;
 
-pub use left::Process;
+pub use left::{Process, end};
 pub use status::{Instance, Line, Status};
 
 use turn::Turn;

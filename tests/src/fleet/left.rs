@@ -7,10 +7,10 @@ use std::sync::Once;
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getsid};
 
-use super::{LIMIT, within};
+use super::{LIMIT, until, within};
 
 /// A process that belongs to a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,15 @@ pub(super) fn end_all(root: &Path) -> Vec<Process> {
     left
 }
 
+/// Kills one process, and waits until it has ended.
+///
+/// # Panics
+/// When it is not there, or does not end.
+pub fn end(pid: u32) {
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).expect("the process is there");
+    until("it ends", || reap_if_ended(pid).then_some(()));
+}
+
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -91,11 +100,13 @@ fn reap_if_ended(pid: u32) -> bool {
     // Agents and apps have sessions of their own.
     let ours = getsid(None).expect("the own session");
     let is_adopted = parent == Some(&*getpid().to_string()) && session != Some(&*ours.to_string());
-    if is_adopted {
-        // Another thread may have done it.
-        let _ = waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG));
+    if !is_adopted {
+        return true;
     }
-    true
+    // Other threads may still be ending, with all its files open; or one of this process's has
+    // waited for it already.
+    let waited = waitpid(Pid::from_raw(pid.cast_signed()), Some(WaitPidFlag::WNOHANG));
+    waited != Ok(WaitStatus::StillAlive)
 }
 
 /// A folder that must be gone when this is dropped.

@@ -232,11 +232,15 @@ async fn start_balancer(dir: &LocalDir) -> CommandResult<()> {
     Ok(())
 }
 
-/// Waits until a balancer that runs already has taken new ports.
+/// Waits until a balancer that runs already has taken new ports; one that ends instead is started
+/// anew.
 async fn await_ports(dir: &LocalDir, ports: &[BalancedPort]) -> CommandResult<()> {
     let began = Instant::now();
     for BalancedPort { listen, .. } in ports {
         while TcpStream::connect(listen).await.is_err() {
+            if daemon::find(&dir.balancer_lock())?.is_none() {
+                return start_balancer(dir).await;
+            }
             if began.elapsed() > UP_WITHIN {
                 let log = dir.balancer_log();
                 let message = format!("the balancer does not listen on {listen}");

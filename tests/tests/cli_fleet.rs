@@ -421,9 +421,16 @@ fn the_demo_loses_no_request_and_leaves_nothing() {
 fn an_interrupted_demo_leaves_nothing() {
     needs("go", "version");
     let place = Place::new();
-    let mut demo = Live::start(&place, &["demo", "--lang", "go", "--instances", "2"]);
+    // A port of its own: the other demo, beside this one, takes the first that it finds free.
+    let port = free_port().to_string();
+    let args = ["demo", "--lang", "go", "--instances", "2", "--port", &port];
+    let mut demo = Live::start(&place, &args);
     // With nothing compiled before, Go takes its time.
-    wait_within(DEMO_MAX, "the first deploy", || demo.said().contains("to v1,").then_some(()));
+    wait_within(DEMO_MAX, "the first deploy", || {
+        let ended = demo.child.try_wait().unwrap();
+        assert!(ended.is_none(), "it ended too early: {}", demo.said());
+        demo.said().contains("to v1,").then_some(())
+    });
     demo.interrupt();
     assert_eq!(demo.ended().code(), Some(130), "{}", demo.said());
     assert_eq!(fs::read_dir(place.temporary()).unwrap().count(), 1, "but this test's own file");

@@ -17,6 +17,7 @@ use deploy::state::State;
 use deploy::store::{self, Store};
 use deploy::{Timestamp, layout};
 use nix::sys::signal::Signal;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -69,6 +70,10 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow(store, config.app.clone(), states));
     lock.publish_pid()?;
+    // Without systemd this does nothing; with it, the unit's own time-out ends a wait in vain.
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "cannot tell systemd that the agent is up");
+    }
     tracing::info!(
         instance = config.instance,
         version = env!("CARGO_PKG_VERSION"),

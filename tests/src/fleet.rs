@@ -277,8 +277,7 @@ impl Fleet {
         answer().ok_or_else(|| io::Error::other(format!("no answer: {text:?}")))
     }
 
-    /// Load by the balancer: clients with a new connection for each request, and clients that keep
-    /// theirs.
+    /// Load on the app, by the balancer.
     ///
     /// # Panics
     /// When it cannot be made.

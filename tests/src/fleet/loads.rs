@@ -6,57 +6,85 @@ use std::net::SocketAddr;
 use super::{Fleet, until};
 use crate::load::{Load, Plan, Tally};
 
-/// How many clients each kind of load has.
-pub const CLIENTS: usize = 6;
+/// How many clients all kinds of load have together. Each has one request under way at a time.
+pub const CLIENTS: usize = 2 * BUSY + SLOW;
 
-/// Load of both kinds.
+const BUSY: usize = 6;
+const SLOW: usize = 3;
+
+/// Clients with a new connection for each request, clients that keep theirs, and some whose
+/// requests take long.
 #[derive(Debug)]
 pub struct Loads {
     new: Load,
     kept: Load,
+    slow: Load,
 }
 
 impl fmt::Display for Loads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (new, kept) = (self.new.tally(), self.kept.tally());
-        write!(f, "new connections\n{new}\n\nkept connections\n{kept}")
+        for (name, load) in self.named() {
+            writeln!(f, "{name}\n{}\n", load.tally())?;
+        }
+        Ok(())
     }
 }
 
 impl Loads {
     pub(super) fn start(address: SocketAddr) -> Self {
-        let plan = Plan { clients: CLIENTS, ..Plan::new(address) };
+        let busy = Plan { clients: BUSY, ..Plan::new(address) };
+        let slow = Plan { clients: SLOW, path: "/slow?ms=700".to_owned(), ..busy.clone() };
         let start = |plan| Load::start(plan).expect("the load starts");
-        Self { new: start(plan.clone()), kept: start(plan.keep_alive()) }
+        Self {
+            new: start(busy.clone()),
+            kept: start(busy.keep_alive()),
+            slow: start(slow.keep_alive()),
+        }
     }
 
-    /// Waits until both have some more answers.
+    fn named(&self) -> [(&'static str, &Load); 3] {
+        [
+            ("new connections", &self.new),
+            ("kept connections", &self.kept),
+            ("slow requests", &self.slow),
+        ]
+    }
+
+    /// Waits until each has some more answers.
     ///
     /// # Panics
     /// When they do not come.
     pub fn go_on(&self) {
-        for load in [&self.new, &self.kept] {
-            let enough = load.tally().answered + 10;
+        let enough = self.named().map(|(_, load)| (load, load.tally().answered + SLOW as u64));
+        for (load, enough) in enough {
             until("more answers", || (load.tally().answered >= enough).then_some(()));
         }
     }
 
     /// How many requests have failed so far.
     pub fn failed(&self) -> u64 {
-        self.new.tally().failed() + self.kept.tally().failed()
+        self.named().iter().map(|(_, load)| load.tally().failed()).sum()
     }
 
-    /// Ends the load, and gives what was counted.
-    pub fn stop(self) -> [(&'static str, Tally); 2] {
-        [("new connections", self.new.stop()), ("kept connections", self.kept.stop())]
+    /// How many answers that release has given on connections that were new to it, so far.
+    pub fn answered_by(&self, release: u64) -> u64 {
+        self.new.tally().answered_by(release)
+    }
+
+    /// Ends the load and prints what was counted; gives how many requests failed.
+    pub fn stop(self) -> u64 {
+        let names = self.named().map(|(name, _)| name);
+        let tallies = [self.new, self.kept, self.slow].map(Load::stop);
+        for (name, tally) in names.iter().zip(&tallies) {
+            println!("{name}\n{tally}\n");
+        }
+        tallies.iter().map(Tally::failed).sum()
     }
 
     /// Ends the load, and fails the test if any request failed.
     #[track_caller]
     pub fn assert_none_failed(self, fleet: &Fleet) {
-        for (name, tally) in self.stop() {
-            println!("{name}\n{tally}\n");
-            assert_eq!(tally.failed(), 0, "{name}\n{tally}\n{}", fleet.story());
-        }
+        let failed = self.stop();
+        assert_eq!(failed, 0, "{}", fleet.story());
     }
 }

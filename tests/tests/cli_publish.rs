@@ -432,7 +432,7 @@ async fn an_artifact_of_the_bucket_is_deployed_by_its_first_digits() {
     assert_transcript!(app.engr(&["deploy", "--artifact", "zzzzzz"]), @r#"
         $ engr hello deploy --artifact zzzzzz
         ! engr: no artifact of the bucket begins with "zzzzzz"
-        !   → write at least 6 of its hex digits; the bucket has:
+        !   → write 6 or more of its hex digits, of one of these:
         !   → SHA (v3, v1)
         !   → SHA (v2)
         (2)

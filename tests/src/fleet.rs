@@ -2,11 +2,13 @@
 //! at a shell has them. All of it goes with the value, and whatever stays behind fails the test.
 
 mod left;
+mod loads;
+mod port;
 mod status;
 mod turn;
+mod wait;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +16,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
@@ -25,22 +26,17 @@ use deploy::{Digest, layout};
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
-use crate::load::{Load, Plan, Tally};
 use crate::running::Running;
 
 pub use left::{Process, end};
+pub use loads::{CLIENTS, Loads};
 pub use status::{Instance, Line, Status};
+pub use wait::{LIMIT, blocking, until, within};
 
 use turn::Turn;
 
 /// The app's name.
 pub const APP: &str = "shop";
-
-/// How many clients each kind of load has.
-pub const CLIENTS: usize = 6;
-
-/// How long anything may take that should take no time, on a machine that is busy with more.
-pub const LIMIT: Duration = Duration::from_secs(40);
 
 /// The app's executable in the folder that it is deployed from.
 const PROGRAM: &str = "app";
@@ -78,7 +74,7 @@ impl Fleet {
     fn with_turn(instances: u32, turn: Turn) -> Self {
         left::adopt_orphans();
         let place = Place::new();
-        let port = free_port();
+        let port = port::free();
         let settings = json!({
             "project": "local", "port": port, "instance-count": instances,
             "build": {"command": "true", "output": PROGRAM}, "include": [TAG],
@@ -281,15 +277,12 @@ impl Fleet {
         answer().ok_or_else(|| io::Error::other(format!("no answer: {text:?}")))
     }
 
-    /// Load by the balancer: clients with a new connection for each request, and clients that keep
-    /// theirs.
+    /// Load on the app, by the balancer.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn load(&self) -> Loads {
-        let plan = Plan { clients: CLIENTS, ..Plan::new(self.address()) };
-        let start = |plan| Load::start(plan).expect("the load starts");
-        Loads { new: start(plan.clone()), kept: start(plan.keep_alive()) }
+        Loads::start(self.address())
     }
 
     /// The lines of all instances: the app's and the agents', oldest first.
@@ -384,103 +377,4 @@ impl Answer {
     pub fn release(&self) -> Option<u64> {
         serde_json::from_str::<Value>(&self.body).ok()?["release"].as_u64()
     }
-}
-
-/// Load of both kinds.
-#[derive(Debug)]
-pub struct Loads {
-    new: Load,
-    kept: Load,
-}
-
-impl fmt::Display for Loads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (new, kept) = (self.new.tally(), self.kept.tally());
-        write!(f, "new connections\n{new}\n\nkept connections\n{kept}")
-    }
-}
-
-impl Loads {
-    /// Waits until both have some more answers.
-    ///
-    /// # Panics
-    /// When they do not come.
-    pub fn go_on(&self) {
-        for load in [&self.new, &self.kept] {
-            let enough = load.tally().answered + 10;
-            until("more answers", || (load.tally().answered >= enough).then_some(()));
-        }
-    }
-
-    /// How many requests have failed so far.
-    pub fn failed(&self) -> u64 {
-        self.new.tally().failed() + self.kept.tally().failed()
-    }
-
-    /// Ends the load, and gives what was counted.
-    pub fn stop(self) -> [(&'static str, Tally); 2] {
-        [("new connections", self.new.stop()), ("kept connections", self.kept.stop())]
-    }
-
-    /// Ends the load, and fails the test if any request failed.
-    #[track_caller]
-    pub fn assert_none_failed(self, fleet: &Fleet) {
-        for (name, tally) in self.stop() {
-            println!("{name}\n{tally}\n");
-            assert_eq!(tally.failed(), 0, "{name}\n{tally}\n{}", fleet.story());
-        }
-    }
-}
-
-/// Waits until `look` gives something.
-///
-/// # Panics
-/// When it does not within [`LIMIT`].
-#[track_caller]
-pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    within(LIMIT, look).unwrap_or_else(|| panic!("{what}: not within {LIMIT:?}"))
-}
-
-/// Waits until `look` gives something, for at most `limit`.
-pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        if began.elapsed() > limit {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Waits for what the store does.
-///
-/// # Panics
-/// When there is no runtime to be had.
-pub fn blocking<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(work)
-}
-
-/// A port for the balancer: below those that `engr` gives to instances, and so also below those
-/// that the kernel gives to outgoing connections.
-fn free_port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 10_000;
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Where another process looks too it starts elsewhere.
-    let start = std::process::id().wrapping_mul(7919);
-    let ports =
-        (0..COUNT).map(|step| FIRST + ((start + u32::from(step)) % u32::from(COUNT)) as u16);
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    for port in ports {
-        if !taken.contains(&port) && is_free(port) {
-            taken.insert(port);
-            return port;
-        }
-    }
-    panic!("no port from {FIRST} on is free");
 }

@@ -142,15 +142,13 @@ fn what_crashes_while_it_settles_is_switched_away_from() {
     ];
     let failed = loads.failed();
     assert_failed(&fleet, &loads, &done, &says);
-    let tallies = loads.stop();
-    tallies.iter().for_each(|(name, tally)| println!("{name}\n{tally}\n"));
     // Kept connections stay with the version in reserve.
-    assert!(tallies[0].1.answered_by(2) > 0, "v2 never served");
-    let later: u64 = tallies.iter().map(|(_, tally)| tally.failed()).sum();
+    assert!(loads.answered_by(2) > 0, "v2 never served:\n{loads}");
+    let later = loads.stop();
     assert_eq!(later, failed, "requests failed after the switch back\n{}", fleet.story());
-    // Each client has one request under way at a time.
-    let held = 2 * 2 * CLIENTS as u64;
-    assert!(failed <= held, "{failed} failed, and the two processes held at most {held}");
+    // A client's request may be cut, and its next one reach the queue that nobody serves any more.
+    let held = 2 * CLIENTS as u64;
+    assert!(failed <= held, "{failed} failed, and the processes held at most {held}");
 }
 
 /// The old version is gone when the new one fails, and is started again. The agent holds the

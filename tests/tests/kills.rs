@@ -2,6 +2,7 @@
 //! fleet converges, nothing runs twice, and nothing wrong ever runs.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use tests::engr::binary;
 use tests::fleet::{Fleet, Instance, LIMIT, Process, end, until, within};
 
 const KILLS: usize = 30;
+
+/// What an artifact holds besides the app, in bytes.
+const BALLAST: usize = 4 << 20;
 
 /// A small app, whose deploys are quick.
 fn fleet(instances: u32) -> Fleet {
@@ -115,7 +119,7 @@ fn a_killed_deployers_claim_blocks_nobody_past_its_end() {
     let deploy = fleet.start(&["deploy"]);
     until("the build runs", || building.exists().then_some(()));
     deploy.signal(Signal::SIGKILL);
-    std::fs::remove_file(&building).expect("the build ends");
+    fs::remove_file(&building).expect("the build ends");
     deploy.wait(fleet.place());
     fleet.set("build", json!({"command": "true", "output": "app"}));
     let refused = fleet.engr(&["deploy"]);
@@ -130,10 +134,13 @@ fn a_killed_deployers_claim_blocks_nobody_past_its_end() {
 fn an_agent_killed_in_a_fetch_or_a_switch() {
     let mut fleet = fleet(2);
     let app = fleet.place().path().join("plain-listen-fds");
-    std::fs::copy(binary("plain-listen-fds"), app).expect("the app");
-    fleet.set("include", json!(["plain-listen-fds", "tag"]));
-    fleet.script("#!/bin/sh\nsleep 1000 &\nexec ./plain-listen-fds\n");
+    fs::copy(binary("plain-listen-fds"), app).expect("the app");
     let mut chance = Chance::new();
+    // So that a fetch takes a while.
+    let ballast = fleet.place().path().join("ballast");
+    fs::write(ballast, chance.bytes(BALLAST)).expect("the ballast");
+    fleet.set("include", json!(["plain-listen-fds", "ballast", "tag"]));
+    fleet.script("#!/bin/sh\nsleep 1000 &\nexec ./plain-listen-fds\n");
     fleet.deploy();
     for round in 0..KILLS {
         fleet.tag(&format!("round {round}"));
@@ -176,7 +183,7 @@ fn an_agent_that_is_told_to_end_ends_its_app_first() {
     let answer = thread::scope(|scope| {
         let slow = scope.spawn(|| fleet.get("/slow?ms=1500"));
         let is_asked = || {
-            let connections = std::fs::read_to_string("/proc/net/tcp").expect("connections");
+            let connections = fs::read_to_string("/proc/net/tcp").expect("connections");
             // Established, from a client to the balancer's port.
             let port = format!(":{:04X} 01 ", fleet.address().port());
             connections.contains(&port).then_some(())

@@ -1,4 +1,4 @@
-//! Fifty switches under load: real Rust and Go apps on three instances behind the balancer, with a
+//! Fifty switches under load: real Rust and Go apps on two instances behind the balancer, with a
 //! new connection for each request and with connections that are kept. No request fails, in any
 //! way.
 
@@ -44,13 +44,13 @@ fn fifty_switches(fleet: &mut Fleet) {
 
 #[test]
 fn a_rust_app() {
-    fifty_switches(&mut Fleet::alone(3).with_test_app("engineer"));
+    fifty_switches(&mut Fleet::alone(2).with_test_app("engineer"));
 }
 
 #[test]
 fn a_go_app() {
     needs("go", "version");
-    let mut fleet = Fleet::alone(3);
+    let mut fleet = Fleet::alone(2);
     let built = tempfile::tempdir().expect("a folder");
     let app = apps::build_go(built.path(), "load").expect("the Go app");
     fleet.program(&app);

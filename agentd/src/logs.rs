@@ -243,7 +243,7 @@ pub struct OwnLines(pub Spool);
 
 impl Write for OwnLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes).trim_end().to_owned();
+        let text = String::from_utf8_lossy(bytes).trim().to_owned();
         self.0.write(&[LogLine { time: now(), release: 0, stream: Stream::Agent, text }]);
         Ok(bytes.len())
     }

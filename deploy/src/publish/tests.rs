@@ -79,8 +79,24 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
         &[Fate::AnswerLost],
         &[Fate::AnswerWrong],
         &[Fate::Fails, Fate::AnswerLost],
-        &[Fate::Fails, Fate::Fails, Fate::Fails, Fate::Fails, Fate::AnswerLost],
-        &[Fate::AnswerLost, Fate::Fails, Fate::Fails, Fate::Fails, Fate::Fails],
+        &[
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::AnswerLost,
+        ],
+        &[
+            Fate::AnswerLost,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+            Fate::Fails,
+        ],
     ];
     for fates in unlucky {
         let store = Memory::new();
@@ -113,7 +129,7 @@ async fn a_write_is_known_again_under_anothers() {
 #[tokio::test(start_paused = true)]
 async fn a_write_that_did_not_come_through_is_a_failure() {
     let store = Memory::new();
-    store.fates_of_writes(vec![Fate::Fails; 5]);
+    store.fates_of_writes(vec![Fate::Fails; 7]);
     let error = publish(&store, "a").await.unwrap_err();
     assert!(matches!(error, SwapError::Write(error) if error.kind == ErrorKind::Unavailable));
     assert_eq!(releases(&store).await, []);
@@ -123,7 +139,7 @@ async fn a_write_that_did_not_come_through_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_write_that_comes_through_late_is_one_write() {
     let store = Memory::new();
-    store.fates_of_writes(vec![Fate::Late(Duration::from_secs(60)); 5]);
+    store.fates_of_writes(vec![Fate::Late(Duration::from_secs(60)); 7]);
     publish(&store, "a").await.unwrap_err();
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(releases(&store).await, named(&[(1, "a")]));
@@ -301,6 +317,6 @@ async fn what_is_named_by_its_content_is_written_once() {
     store.fates_of_writes(vec![Fate::AnswerLost]);
     put("artifacts/2").await.unwrap();
     assert_eq!(store.slots("artifacts/2").len(), 1);
-    store.fates_of_writes(vec![Fate::Fails; 5]);
+    store.fates_of_writes(vec![Fate::Fails; 7]);
     put("artifacts/3").await.unwrap_err();
 }

@@ -98,7 +98,7 @@ impl Memory {
 
     fn failed(&self, operation: &'static str, object: &str, kind: ErrorKind) -> StoreError {
         let (object, bucket) = (object.to_owned(), self.url());
-        StoreError { operation, object, bucket, kind, cause: None }
+        StoreError { operation, object, bucket, kind, retry_after: None, cause: None }
     }
 
     async fn fate(&self, operation: &'static str, name: &str) -> (Duration, Fate) {
@@ -300,6 +300,7 @@ impl Store for Memory {
             name: name.to_owned(),
             changes,
             last: None,
+            last_look: LastLook::default(),
         }))
     }
 }
@@ -309,6 +310,7 @@ struct MemoryWatch {
     name: String,
     changes: watch::Receiver<()>,
     last: Option<Generation>,
+    last_look: LastLook,
 }
 
 #[async_trait]
@@ -321,11 +323,16 @@ impl Watch for MemoryWatch {
                 continue;
             }
             self.last = live;
+            self.last_look.now();
             return self
                 .memory
                 .get_live(&self.name)
                 .map_err(|kind| self.memory.failed("watch", &self.name, kind));
         }
+    }
+
+    fn last_look(&self) -> LastLook {
+        self.last_look.clone()
     }
 }
 

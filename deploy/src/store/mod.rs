@@ -3,11 +3,12 @@
 //! A bucket holds objects by name. Each write of an object makes a new *generation* of it; a write
 //! can expect the generation that it replaces, and loses if there is another by then. Older
 //! generations stay readable. Two stores behave alike, and [`conformance`] holds them to it:
-//! [`Directory`], a folder on one machine, and (to come) Google Cloud Storage.
+//! [`Directory`], a folder on one machine, and [`Gcs`], Google Cloud Storage.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -15,20 +16,32 @@ use serde::{Deserialize, Serialize};
 pub mod conformance;
 mod directory;
 mod error;
+pub mod gcs;
+mod look;
 #[cfg(test)]
 pub(crate) mod memory;
-mod retry;
+pub(crate) mod retry;
 
 pub use directory::Directory;
 pub use error::{ErrorKind, StoreError};
+pub use gcs::Gcs;
+pub use look::LastLook;
 pub use retry::with_tries;
 
-/// Opens the bucket at `url`.
+/// Opens the bucket at `url`: `file:///…`, a [`Directory`], or `gs://…`, a [`Gcs`], for which
+/// `access` is asked.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] for a URL of a kind that is not known, and what opening fails with.
-pub fn open(url: &str) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(Directory::from_url(url)?))
+/// [`ErrorKind::Invalid`] for a URL of a kind that is not known, and what `access` or opening fails
+/// with.
+pub fn open<E: From<StoreError>>(
+    url: &str,
+    access: impl FnOnce() -> std::result::Result<gcs::Access, E>,
+) -> std::result::Result<Arc<dyn Store>, E> {
+    match url.starts_with("gs://") {
+        true => Ok(Arc::new(Gcs::from_url(url, access()?)?)),
+        false => Ok(Arc::new(Directory::from_url(url)?)),
+    }
 }
 
 /// What every store call gives.
@@ -128,6 +141,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Follows one object.
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>>;
+
+    /// The least time between two writes of one object that the store bears for long.
+    fn write_interval(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Follows one object from its live generation on.
@@ -139,4 +157,11 @@ pub trait Watch: Send {
     ///
     /// A failure is given once; the next call goes on.
     async fn next(&mut self) -> Result<Object>;
+
+    /// Asks the store so often from now on, while it answers. A store that tells of changes by
+    /// itself need not be asked, and does nothing here.
+    fn set_interval(&mut self, _interval: Duration) {}
+
+    /// How fresh this watch's view is.
+    fn last_look(&self) -> LastLook;
 }

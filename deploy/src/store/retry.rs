@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::Result;
 
-const TRIES_MAX: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Calls `call` until it succeeds, is refused, or has failed five times; the pauses between double
-/// from 100 ms on, each shortened at random by up to a half, so that a fleet does not try in step.
+/// Calls `call` until it succeeds, is refused, or has failed as often as its failure is worth
+/// trying: seven times for a store that cannot be used. The pauses between double from 100 ms on,
+/// each shortened at random by up to a half, so that a fleet does not try in step; they are longer
+/// where the store asks for that.
 ///
 /// # Errors
 /// The last try's.
@@ -20,17 +21,21 @@ pub async fn with_tries<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T
             Err(error) => error,
         };
         tries += 1;
-        if tries == TRIES_MAX || !error.kind.may_be_tried_again() {
+        if tries >= error.kind.tries_max() {
             return Err(error);
         }
         let pause = FIRST_PAUSE * 2_u32.pow(tries - 1);
-        tracing::debug!(%error, tries, "a store call failed and is tried again");
-        tokio::time::sleep(pause - pause.mul_f64(random_share() / 2.0)).await;
+        let pause = pause - pause.mul_f64(random_share() / 2.0);
+        let pause = pause.max(error.retry_after.unwrap_or_default());
+        let cause = error.cause.as_ref().map(tracing::field::display);
+        let pause_ms = pause.as_millis();
+        tracing::debug!(%error, cause, tries, pause_ms, "a store call failed and is tried again");
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// A number from 0 to 1, evenly spread.
-fn random_share() -> f64 {
+pub(super) fn random_share() -> f64 {
     if cfg!(test) {
         // Simulations must repeat.
         return 0.5;
@@ -55,11 +60,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tries_five_times_and_waits_longer_each_time() {
-        let (written, took) = write(&[Fate::Fails; 4]).await;
+    async fn tries_seven_times_and_waits_longer_each_time() {
+        let (written, took) = write(&[Fate::Fails; 6]).await;
         written.unwrap();
-        assert_eq!(took, Duration::from_millis(75 + 150 + 300 + 600));
-        let (written, _) = write(&[Fate::Fails; 5]).await;
+        assert_eq!(took, Duration::from_millis(75 + 150 + 300 + 600 + 1_200 + 2_400));
+        let (written, _) = write(&[Fate::Fails; 7]).await;
         assert_eq!(written.unwrap_err().kind, ErrorKind::Unavailable);
     }
 

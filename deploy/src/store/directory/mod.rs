@@ -85,6 +85,7 @@ impl Directory {
             object: "the bucket".to_owned(),
             bucket: url.to_owned(),
             kind,
+            retry_after: None,
             cause,
         })?;
         Self::open(path)
@@ -92,7 +93,8 @@ impl Directory {
 
     fn failed(&self, operation: &'static str, object: &str, fault: Fault) -> StoreError {
         let Fault { kind, cause } = fault;
-        StoreError { operation, object: object.to_owned(), bucket: self.url(), kind, cause }
+        let object = object.to_owned();
+        StoreError { operation, object, bucket: self.url(), kind, retry_after: None, cause }
     }
 
     /// Runs `work` where it may block.

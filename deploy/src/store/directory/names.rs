@@ -43,7 +43,7 @@ pub(super) fn url(path: &Path) -> String {
 /// The path of a `file://` URL.
 pub(super) fn path(url: &str) -> Done<PathBuf> {
     let Some(path) = url.strip_prefix(SCHEME) else {
-        return Err(Fault::invalid("only file:///<absolute path> is known"));
+        return Err(Fault::invalid("only file:///<absolute path> and gs://<name> are known"));
     };
     if !path.starts_with('/') {
         return Err(Fault::invalid("the path must be absolute: file:///<absolute path>"));

@@ -53,16 +53,21 @@ async fn conforms() {
 async fn is_found_again_by_its_url() {
     let bench = Bench::new();
     let generation = bench.put("state.json", b"1").await;
-    let again = crate::store::open(&bench.store.url()).unwrap();
+    let open =
+        |url: &str| crate::store::open::<StoreError>(url, || panic!("it is no bucket of Google's"));
+    let again = open(&bench.store.url()).unwrap();
     assert_eq!(again.read("state.json").await.unwrap().generation, generation);
 
-    let error = crate::store::open("gs://bucket").unwrap_err();
+    let error = open("s3://bucket").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert_eq!(
         error.to_string(),
-        "cannot open the bucket in gs://bucket: that is no possible name or address"
+        "cannot open the bucket in s3://bucket: that is no possible name or address"
     );
-    assert_eq!(error.cause.unwrap().to_string(), "only file:///<absolute path> is known");
+    assert_eq!(
+        error.cause.unwrap().to_string(),
+        "only file:///<absolute path> and gs://<name> are known"
+    );
 }
 
 #[tokio::test]

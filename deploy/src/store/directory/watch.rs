@@ -9,7 +9,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::Directory;
-use crate::store::{ErrorKind, Generation, Object, Result, Watch};
+use crate::store::{ErrorKind, Generation, LastLook, Object, Result, Watch};
 
 /// How often the object is looked at though nothing was heard: a message of the kernel's can be
 /// lost (its queue is full, the folder was removed and made again).
@@ -28,6 +28,7 @@ pub(super) struct DirectoryWatch {
     last: Option<Generation>,
     /// The last call gave a failure, so this one waits before it looks again.
     failed: bool,
+    last_look: LastLook,
     /// Its thread ends with it.
     _watcher: Option<RecommendedWatcher>,
 }
@@ -43,17 +44,23 @@ impl DirectoryWatch {
             tracing::warn!(%folder, %error, "the folder cannot be watched and is polled instead");
         }
         let name = name.to_owned();
-        let _watcher = watcher.ok();
-        Self { directory, name, changed, recheck, last: None, failed: false, _watcher }
+        let (_watcher, last_look) = (watcher.ok(), LastLook::default());
+        Self { directory, name, changed, recheck, last: None, failed: false, last_look, _watcher }
     }
 
     /// What is new, if anything is.
     fn look(&mut self) -> Result<Option<Object>> {
         let failed = |fault| self.directory.failed("watch", &self.name, fault);
         let (generation, read) = match self.directory.bucket.read_live(&self.name, self.last) {
-            Ok(Some(live)) => live,
-            Ok(None) => return Ok(None),
-            Err(fault) if fault.kind == ErrorKind::NotFound => return Ok(None),
+            Ok(live) => {
+                self.last_look.now();
+                let Some(live) = live else { return Ok(None) };
+                live
+            }
+            Err(fault) if fault.kind == ErrorKind::NotFound => {
+                self.last_look.now();
+                return Ok(None);
+            }
             Err(fault) => return Err(failed(fault)),
         };
         // A damaged generation is dealt with by saying so. Any other failure may pass.
@@ -85,6 +92,10 @@ impl Watch for DirectoryWatch {
                 () = tokio::time::sleep(self.recheck) => {}
             }
         }
+    }
+
+    fn last_look(&self) -> LastLook {
+        self.last_look.clone()
     }
 }
 

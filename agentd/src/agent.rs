@@ -14,7 +14,8 @@ use deploy::report::{
     Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
 };
 use deploy::state::State;
-use deploy::store::{self, Store};
+use deploy::store::gcs::Access;
+use deploy::store::{self, LastLook, Store};
 use deploy::{Timestamp, layout};
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
@@ -26,6 +27,7 @@ use crate::health::Status;
 use crate::lock;
 use crate::logs::Spool;
 use crate::memory::Memory;
+use crate::pace::{Pace, pace};
 use crate::run::{INSTANCE_DIR, News, Runner};
 use crate::switch::{Action, Event, Exit, Machine, Record, VersionView};
 use crate::{health, process, report};
@@ -55,8 +57,10 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         0 => {}
         count => tracing::warn!(count, "ended processes that an earlier agent had left"),
     }
-    let store = store::open(&config.bucket)?;
-    let (status, told) = watch::channel(Status::default());
+    let store = store::open(&config.bucket, || access(&config))?;
+    let last_look = LastLook::default();
+    let status = Status { last_look: last_look.clone(), ..Status::default() };
+    let (status, told) = watch::channel(status);
     if let Some(address) = config.health {
         let bound = health::bind(address).await;
         let listener =
@@ -64,11 +68,11 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         tokio::spawn(health::serve(listener, told));
     }
     let (reports, newest) = watch::channel(None);
-    let reporter = tokio::spawn(report::write_reports(store.clone(), newest));
+    let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
     let (news, mut arriving) = mpsc::unbounded_channel();
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, news, status, reports)?;
     let (states, mut seen) = mpsc::unbounded_channel();
-    tokio::spawn(follow(store, config.app.clone(), states));
+    tokio::spawn(follow(store, config.app.clone(), states, last_look));
     lock.publish_pid()?;
     // Without systemd this does nothing; with it, the unit's own time-out ends a wait in vain.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
@@ -105,8 +109,23 @@ fn read_config(dir: &InstanceDir) -> anyhow::Result<AgentConfig> {
     serde_json::from_slice(&data).with_context(|| format!("{shown} is not an agent's settings"))
 }
 
+/// How to get at a bucket of Cloud Storage: as the machine's service account, or whoever the
+/// application default credentials name.
+fn access(config: &AgentConfig) -> anyhow::Result<Access> {
+    if let Some(endpoint) = &config.endpoint {
+        return Ok(Access::anonymous(endpoint));
+    }
+    let credentials = google_cloud_auth::credentials::Builder::default().build();
+    Ok(Access::with_credentials(credentials.context("cannot use the credentials of this machine")?))
+}
+
 /// Reads the state whenever it changes. While it cannot be read the app goes on as it is.
-async fn follow(store: Arc<dyn Store>, app: String, states: mpsc::UnboundedSender<State>) {
+async fn follow(
+    store: Arc<dyn Store>,
+    app: String,
+    states: mpsc::UnboundedSender<State>,
+    last_look: LastLook,
+) {
     let mut watch = loop {
         match store.watch(layout::STATE) {
             Ok(watch) => break watch,
@@ -116,13 +135,22 @@ async fn follow(store: Arc<dyn Store>, app: String, states: mpsc::UnboundedSende
             }
         }
     };
+    watch.tell_looks(last_look);
+    let mut newest = None;
     loop {
-        let state = match watch.next().await {
+        let Pace { interval, holds_for } = pace(newest.as_ref(), Timestamp::now());
+        watch.set_interval(interval);
+        let seen = tokio::select! {
+            seen = watch.next() => seen,
+            () = tokio::time::sleep(holds_for.unwrap_or(Duration::MAX)) => continue,
+        };
+        let state = match seen {
             Ok(object) => State::from_object(&object.data).map_err(anyhow::Error::new),
             Err(error) => Err(error.into()),
         };
         match state {
             Ok(state) if state.app == app => {
+                newest = Some(state.clone());
                 if states.send(state).is_err() {
                     return;
                 }
@@ -383,6 +411,7 @@ impl Agent {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: self.started,
             },
+            looked: None,
             addresses: addresses.unwrap_or_default(),
             seen: snapshot.seen,
             phase: snapshot.phase,
@@ -393,8 +422,9 @@ impl Agent {
         };
         let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);
         if is_new {
-            self.status
-                .send_replace(Status { healthy: snapshot.healthy, report: Some(report.clone()) });
+            self.status.send_modify(|status| {
+                (status.healthy, status.report) = (snapshot.healthy, Some(report.clone()));
+            });
             self.reports.send_replace(Some(report));
         } else if self.status.borrow().healthy != snapshot.healthy {
             self.status.send_modify(|status| status.healthy = snapshot.healthy);

@@ -225,6 +225,19 @@ impl Drop for Incoming {
     }
 }
 
+/// Whether the bucket is out of reach, for whatever reason: it cannot be used, is gone, or does not
+/// know or not allow this instance. All of that is mended elsewhere, and may take long.
+fn is_away(error: &FetchError) -> bool {
+    let FetchError::Store(error) = error else { return false };
+    matches!(
+        error.kind,
+        ErrorKind::Unavailable
+            | ErrorKind::NoBucket
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Forbidden
+    )
+}
+
 /// Tries until the bucket can be reached. Damage is tried again a few times: a deployer may be
 /// replacing it.
 async fn until_reachable(
@@ -236,8 +249,7 @@ async fn until_reachable(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let is_away =
-            matches!(&error, FetchError::Store(error) if error.kind == ErrorKind::Unavailable);
+        let is_away = is_away(&error);
         damaged += u32::from(error.may_be_damage());
         if !is_away && (!error.may_be_damage() || damaged == DAMAGED_TRIES_MAX) {
             return Err(error);

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use deploy::Timestamp;
 use deploy::report::Report;
+use deploy::store::LastLook;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,6 +23,8 @@ pub struct Status {
     pub healthy: bool,
     /// The instance's newest report.
     pub report: Option<Report>,
+    /// How fresh its view of the bucket is.
+    pub last_look: LastLook,
 }
 
 /// Answers until it is dropped.
@@ -60,7 +64,11 @@ fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>>
             (StatusCode::SERVICE_UNAVAILABLE, "not serving\n".into())
         }
         (&Method::GET | &Method::HEAD, "/status") => {
-            let text = serde_json::to_vec(&status.report).expect("a report serializes");
+            let mut report = status.report.clone();
+            if let Some(report) = &mut report {
+                report.looked = status.last_look.time(Timestamp::now());
+            }
+            let text = serde_json::to_vec(&report).expect("a report serializes");
             (StatusCode::OK, Bytes::from(text))
         }
         _ => (StatusCode::NOT_FOUND, "there are /health and /status\n".into()),

@@ -29,6 +29,7 @@ pub mod health;
 pub mod lock;
 pub mod logs;
 pub mod memory;
+pub mod pace;
 pub mod probe;
 pub mod process;
 pub mod readiness;

@@ -5,20 +5,32 @@ use std::time::Duration;
 
 use deploy::layout;
 use deploy::report::Report;
-use deploy::store::{Expect, Store};
+use deploy::store::{Expect, LastLook, Store};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 
-/// While the bucket cannot be written the newest report is tried again after this pause.
+/// While the bucket cannot be written the newest report is tried again after this pause, which
+/// doubles up to [`FAILED_PAUSE_MAX`].
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
 
+/// See [`FAILED_PAUSE`].
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(32);
+
 /// Writes each report that comes, the newest where several wait, until the sender is gone; what it
-/// left last is written before this ends.
-pub async fn write_reports(store: Arc<dyn Store>, mut reports: watch::Receiver<Option<Report>>) {
+/// left last is written before this ends. Two writes are never closer than the store bears.
+pub async fn write_reports(
+    store: Arc<dyn Store>,
+    mut reports: watch::Receiver<Option<Report>>,
+    last_look: LastLook,
+) {
+    let (mut next_at, mut failed_pause) = (Instant::now(), FAILED_PAUSE);
     loop {
         let wait = tokio::time::timeout(AT_LEAST_EVERY, reports.changed()).await;
-        let is_over = matches!(wait, Ok(Err(_)));
+        tokio::time::sleep_until(next_at).await;
+        // The sender may have gone meanwhile.
+        let is_over = matches!(wait, Ok(Err(_))) || reports.has_changed().is_err();
         let Some(mut report) = reports.borrow_and_update().clone() else {
             if is_over {
                 return;
@@ -26,17 +38,28 @@ pub async fn write_reports(store: Arc<dyn Store>, mut reports: watch::Receiver<O
             continue;
         };
         report.written = deploy::Timestamp::now();
+        report.looked = last_look.time(report.written);
         let name = layout::instance(&report.instance);
         let written = store.write(&name, &report.to_object(), Expect::Any).await;
+        next_at = Instant::now() + store.write_interval();
         if let Err(error) = &written {
             tracing::warn!(error = error as &dyn std::error::Error, "cannot report");
         }
         if is_over {
             return;
         }
-        if written.is_err() {
-            tokio::time::sleep(FAILED_PAUSE).await;
-            reports.mark_changed();
+        if written.is_ok() {
+            failed_pause = FAILED_PAUSE;
+            continue;
         }
+        // When the agent ends, the last one is tried once more, at once.
+        let _ = tokio::time::timeout(failed_pause, gone(reports.clone())).await;
+        failed_pause = (failed_pause * 2).min(FAILED_PAUSE_MAX);
+        reports.mark_changed();
     }
+}
+
+/// Ends when the sender is gone.
+async fn gone(mut reports: watch::Receiver<Option<Report>>) {
+    while reports.changed().await.is_ok() {}
 }

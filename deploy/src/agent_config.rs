@@ -16,8 +16,11 @@ pub struct AgentConfig {
     pub project: String,
     /// This instance's name.
     pub instance: String,
-    /// The bucket's URL: `file:///…`.
+    /// The bucket's URL: `file:///…` or `gs://…`.
     pub bucket: String,
+    /// Where Cloud Storage is, if not where Google has it: an emulator, which wants no credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Where the app's ports are bound.
     pub listen: Listen,
     /// Where the agent answers health checks. None: nowhere.

@@ -19,6 +19,10 @@ pub struct Report {
     pub written: Timestamp,
     /// The agent that wrote it.
     pub agent: Agent,
+    /// When the bucket last told it what the state is, changed or not: how old its view is. None:
+    /// not in this agent's life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked: Option<Timestamp>,
     /// Where the app is reached, one `host:port` for each of its ports.
     pub addresses: Vec<String>,
     /// The newest release that it has seen in `state.json`.

@@ -31,6 +31,9 @@ pub struct Settings {
     pub drain: Option<Span>,
     /// Where versions do not overlap: from `SIGTERM` to `SIGKILL`.
     pub stop_timeout: Span,
+    /// How often an instance asks for a new state while nobody deploys, where its bucket does not
+    /// tell by itself.
+    pub poll_interval: Span,
 }
 
 /// How an app that does not speak the readiness protocol is asked.
@@ -61,6 +64,7 @@ impl Default for Settings {
             settle: Span::from_secs(3),
             drain: None,
             stop_timeout: Span::from_secs(5),
+            poll_interval: Span(crate::store::gcs::POLL_INTERVAL),
         }
     }
 }

@@ -28,6 +28,24 @@ Run `engr <app>` for the app's commands, `engr <app> <command> --help` for one o
 struct Top {
     #[command(subcommand)]
     command: TopCommand,
+    #[command(flatten)]
+    everywhere: Everywhere,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Everywhere {
+    /// Where Cloud Storage is, for an emulator, which is asked without credentials
+    /// [env: STORAGE_EMULATOR_HOST]
+    #[arg(long, value_name = "URL", global = true)]
+    pub endpoint: Option<String>,
+}
+
+impl Everywhere {
+    /// What was said before the app's name, where nothing was said after it.
+    fn or(self, before: Self) -> Self {
+        Self { endpoint: self.endpoint.or(before.endpoint) }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +122,8 @@ pub enum Cli {
 struct App {
     #[command(subcommand)]
     command: Option<AppCommand>,
+    #[command(flatten)]
+    everywhere: Everywhere,
 }
 
 /// The commands of an app.
@@ -294,6 +314,9 @@ pub struct DeployArgs {
     /// Build, and say what a deploy would change (exit code 3 if anything)
     #[arg(long)]
     pub plan: bool,
+    /// Create the app's bucket without asking, if it is missing
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `engr <app> status`.
@@ -433,17 +456,18 @@ impl ParseError {
 }
 
 /// Reads the command line.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, ParseError> {
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<(Cli, Everywhere), ParseError> {
     let matches = help::top().try_get_matches_from(words).map_err(ParseError)?;
-    match Top::from_arg_matches(&matches).map_err(ParseError)?.command {
-        TopCommand::Global(command) => Ok(Cli::Global(command)),
+    let Top { command, everywhere } = Top::from_arg_matches(&matches).map_err(ParseError)?;
+    match command {
+        TopCommand::Global(command) => Ok((Cli::Global(command), everywhere)),
         TopCommand::App(words) => {
             let app = words[0].to_string_lossy().into_owned();
             let name = OsString::from(format!("engr {app}"));
             let words = std::iter::once(name).chain(words.into_iter().skip(1));
             let matches = help::app(&app).try_get_matches_from(words).map_err(ParseError)?;
             let parsed = App::from_arg_matches(&matches).map_err(ParseError)?;
-            Ok(Cli::App { app, command: parsed.command })
+            Ok((Cli::App { app, command: parsed.command }, parsed.everywhere.or(everywhere)))
         }
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use deploy::store::Store;
 
+use crate::bucket;
 use crate::config::{AppConfig, EngrFile};
-use crate::failure::{CommandResult, Failure};
+use crate::failure::CommandResult;
 use crate::fleet::{self, Provider};
 
 /// An app of the `engr.json` found from here.
@@ -33,14 +34,19 @@ impl AppContext {
         self.file.folder().to_owned()
     }
 
-    /// The app's bucket, made if it is a local one and missing.
+    /// The app's bucket, made if it is a folder and missing.
     pub fn store(&self) -> CommandResult<Arc<dyn Store>> {
-        fleet::store_of(&self.name, &self.config)
+        bucket::store_of(&self.name, &self.config)
     }
 
     /// The app's instances.
     pub fn fleet(&self) -> CommandResult<Box<dyn Provider>> {
-        fleet::provider_of(&self.name, &self.config)
+        self.fleet_of(self.store()?)
+    }
+
+    /// The app's instances, where its bucket is open already.
+    pub fn fleet_of(&self, store: Arc<dyn Store>) -> CommandResult<Box<dyn Provider>> {
+        fleet::provider_of(&self.name, &self.config, store)
     }
 
     /// Who publishes, `user@host`.
@@ -52,13 +58,4 @@ impl AppContext {
         let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
         format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.as_deref().unwrap_or("unknown"))
     }
-}
-
-/// The way out for an app whose project cannot be deployed to yet.
-pub fn only_local(project: Option<&str>) -> Failure {
-    let project = project.unwrap_or("none");
-    Failure::usage(format!(
-        "the app's project is {project:?}, and this version of engr deploys to local fleets only"
-    ))
-    .hint("set it with `engr <app> config:set project local`")
 }

@@ -61,6 +61,13 @@ impl Failure {
         Self::new(Exit::Usage, anyhow::anyhow!("{message}"))
     }
 
+    /// Whether it is that the app's bucket is not there.
+    pub fn is_missing_bucket(&self) -> bool {
+        use deploy::store::{ErrorKind, StoreError};
+        let error = self.error.downcast_ref::<StoreError>();
+        error.is_some_and(|error| error.kind == ErrorKind::NoBucket)
+    }
+
     /// The same with a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
@@ -86,9 +93,19 @@ impl<T, E: std::error::Error + Send + Sync + 'static> OrFail<T> for Result<T, E>
 impl From<deploy::store::StoreError> for Failure {
     fn from(error: deploy::store::StoreError) -> Self {
         use deploy::store::ErrorKind;
+        let is_folder = error.bucket.starts_with("file://");
         let (exit, hint) = match error.kind {
-            ErrorKind::Forbidden => {
+            ErrorKind::Forbidden if is_folder => {
                 (Exit::NotAllowed, Some("check who owns the bucket's folder, and its mode"))
+            }
+            ErrorKind::Forbidden => {
+                (Exit::NotAllowed, Some("`engr <app> doctor` says who you are and what you may do"))
+            }
+            ErrorKind::Unauthenticated => {
+                (Exit::NotAllowed, Some("run `gcloud auth application-default login`"))
+            }
+            ErrorKind::NoBucket => {
+                (Exit::Usage, Some("the first deploy makes it: `engr <app> deploy`"))
             }
             ErrorKind::Lost => (Exit::Lost, Some("run the command again")),
             ErrorKind::Full => (Exit::Internal, Some("free some space, then run it again")),

@@ -7,6 +7,8 @@
 //!                     │     ├───▶ follow   the release's way through the fleet
 //!                     │     ├───▶ fleet    the instances: made, listed, removed
 //!                     │     └───▶ deploy   the bucket (a crate of its own)
+//!                     ├─────────▶ bucket   the app's bucket: a folder, or of Cloud Storage
+//!                     │             └────▶ google   who asks Google Cloud, and where it is
 //!                     └─────────▶ output   what a person, a pipe or a program reads
 //! ```
 
@@ -15,6 +17,7 @@
     reason = "nothing is outside of a program: `pub` is what a module offers"
 )]
 
+mod bucket;
 mod build;
 mod cli;
 mod commands;
@@ -23,6 +26,7 @@ mod context;
 mod failure;
 mod fleet;
 mod follow;
+mod google;
 mod interrupt;
 mod output;
 mod publish;
@@ -32,10 +36,11 @@ use std::process::ExitCode;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    let (cli, everywhere) = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) => return error.print_and_exit(),
     };
+    google::set_endpoint(everywhere.endpoint);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -162,6 +162,6 @@ pub trait Watch: Send {
     /// itself need not be asked, and does nothing here.
     fn set_interval(&mut self, _interval: Duration) {}
 
-    /// How fresh this watch's view is.
-    fn last_look(&self) -> LastLook;
+    /// Tells `look` of each answer of the store from now on, whether it is news or not.
+    fn tell_looks(&mut self, look: LastLook);
 }

@@ -121,7 +121,7 @@ async fn published(
     stage: bool,
 ) -> CommandResult<Option<Exit>> {
     let config = file.app(name)?;
-    if stage || !config.is_local() || !IN_RELEASE.contains(&first(key)) {
+    if stage || config.project.is_none() || !IN_RELEASE.contains(&first(key)) {
         return Ok(None);
     }
     let app = AppContext { name: name.to_owned(), file: file.clone(), config };

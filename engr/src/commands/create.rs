@@ -22,15 +22,8 @@ pub fn run(name: &str, args: CreateArgs) -> CommandResult {
         write_whole(&file.folder().join(schema::SCHEMA_FILE), &schema::text())?;
     }
     file.save()?;
-    let config = file.app(name)?;
     print(format_args!("added {name} to {}\n", file.path().display()));
-    if config.is_local() {
-        print(format_args!("next: engr {name} deploy\n"));
-    } else {
-        print(format_args!(
-            "this version of engr deploys to local fleets only: `engr {name} config:set project local`\n"
-        ));
-    }
+    print(format_args!("next: engr {name} deploy\n"));
     Ok(Exit::Done)
 }
 

@@ -3,15 +3,17 @@
 use deploy::history::History;
 use deploy::store::Store;
 
+use crate::bucket;
 use crate::cli::DestroyArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
-use crate::fleet::{self, Change};
+use crate::fleet::Change;
 use crate::output::{Output, ask};
 
 /// Says what goes, has it confirmed, and removes it.
 pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
-    let (fleet, store, output) = (app.fleet()?, app.store()?, Output::new(false));
+    let (store, output) = (app.store()?, Output::new(false));
+    let fleet = app.fleet_of(store.clone())?;
     let asks = ask::can_ask();
     let name = &app.name;
     if args.yes.is_none() && !asks {
@@ -40,7 +42,7 @@ pub async fn run(app: &AppContext, args: DestroyArgs) -> CommandResult {
     };
     fleet.destroy(&|change: &Change| output.line(change.done())).await?;
     if with_bucket {
-        fleet::remove_bucket(name, &app.config)?;
+        bucket::remove(name, &app.config).await?;
         output.line(format_args!("removed the bucket {bucket}"));
     } else {
         output.line(format_args!("the bucket stays: {bucket}"));

@@ -16,6 +16,8 @@ use super::schema::Time;
 pub struct AppConfig {
     /// `local` for a fleet on this machine, or the Google Cloud project's id.
     pub project: Option<String>,
+    /// The app's bucket, `gs://name`. Unset: `gs://<project>-<app>`, and for a local fleet a folder.
+    pub bucket: Option<String>,
     /// What to build: a Go import path, a folder (`./cmd/hello`), or the name of a Cargo package.
     pub package: Option<String>,
     /// How to build anything else.
@@ -63,6 +65,9 @@ pub struct AppConfig {
     /// Without graceful-shutdown: how long the old version has from SIGTERM to SIGKILL.
     #[schemars(with = "Option<Time>")]
     pub stop_timeout: Option<Span>,
+    /// How often an instance asks its bucket for news while nobody deploys.
+    #[schemars(with = "Option<Time>")]
+    pub poll_interval: Option<Span>,
     /// How many instances run the app.
     #[schemars(range(max = 10_000))]
     pub instance_count: Option<u32>,
@@ -168,6 +173,7 @@ impl AppConfig {
             settle: self.settle.unwrap_or(default.settle),
             drain: self.drain,
             stop_timeout: self.stop_timeout.unwrap_or(default.stop_timeout),
+            poll_interval: self.poll_interval.unwrap_or(default.poll_interval),
         }
     }
 }

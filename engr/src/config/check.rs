@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deploy::Span;
+use deploy::store::gcs::bucket::check_name;
 use serde_json::{Map, Value};
 
 use super::AppConfig;
@@ -17,6 +18,8 @@ const INSTANCES_MAX: u32 = 10_000;
 const LOCAL_INSTANCES_MAX: u32 = 100;
 /// The longest time that any key may name: more is a number in the wrong unit.
 const SPAN_MAX: Span = Span::from_secs(24 * 60 * 60);
+/// The shortest interval at which instances ask for news: each question is paid for.
+const POLL_INTERVAL_MIN: Span = Span::from_millis(100);
 
 /// How to set a group whose keys say nothing one by one.
 pub const SET_BUILD: &str = "set both keys at once: `config:set build '{\"command\": \"make app\", \"output\": \"bin/app\"}'`";
@@ -123,6 +126,7 @@ fn shown(value: &Value) -> String {
 /// What the types cannot say.
 fn possible(config: &AppConfig) -> Result<(), Failure> {
     project(config)?;
+    bucket(config)?;
     what_to_build(config)?;
     ports(config)?;
     health(config)?;
@@ -156,6 +160,14 @@ fn project(config: &AppConfig) -> Result<(), Failure> {
     Err(Failure::usage(format!(
         "`project` is {project:?}, and must be `local` or the id of a Google Cloud project (small letters, digits and `-`)"
     )))
+}
+
+fn bucket(config: &AppConfig) -> Result<(), Failure> {
+    let Some(bucket) = &config.bucket else { return Ok(()) };
+    let name = bucket.strip_prefix("gs://").ok_or_else(|| {
+        Failure::usage(format!("`bucket` is {bucket:?}, and must be `gs://` and a bucket's name"))
+    })?;
+    check_name(name).map_err(|why| Failure::usage(format!("`bucket`: {why}")))
 }
 
 fn what_to_build(config: &AppConfig) -> Result<(), Failure> {
@@ -223,11 +235,17 @@ fn times(config: &AppConfig) -> Result<(), Failure> {
     let health_timeout = config.health.as_ref().and_then(|health| health.timeout);
     // The other times may be none at all.
     let some = [("ready-within", config.ready_within), ("health.timeout", health_timeout)];
+    if let Some(interval) = config.poll_interval.filter(|interval| *interval < POLL_INTERVAL_MIN) {
+        return Err(Failure::usage(format!(
+            "`poll-interval` is {interval}, and must be {POLL_INTERVAL_MIN} at least"
+        )));
+    }
     let any = [
         ("health-window", config.health_window),
         ("settle", config.settle),
         ("drain", config.drain),
         ("stop-timeout", config.stop_timeout),
+        ("poll-interval", config.poll_interval),
     ];
     for (key, span) in some {
         if span.is_some_and(|span| span.0 == Duration::ZERO) {

@@ -45,6 +45,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 /// All keys of an app, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
     key("project", Kind::Text),
+    key("bucket", Kind::Text),
     key("package", Kind::Text),
     key("build", Kind::Group(&[key("command", Kind::Text), key("output", Kind::Text)])),
     key("arch", Kind::Arch),
@@ -62,6 +63,7 @@ pub const KEYS: &[Key] = &[
     key("settle", Kind::Time),
     key("drain", Kind::Time),
     key("stop-timeout", Kind::Time),
+    key("poll-interval", Kind::Time),
     key("instance-count", Kind::Count),
     key("zone", Kind::Text),
     key("machine-type", Kind::Text),
@@ -86,6 +88,7 @@ pub const IN_RELEASE: &[&str] = &[
     "settle",
     "drain",
     "stop-timeout",
+    "poll-interval",
 ];
 
 /// Those that nothing uses yet: an `engr.json` may have them.
@@ -94,8 +97,8 @@ pub const KEPT_ONLY: &[&str] =
 
 /// What holds where a key is not set, for the keys for which that is the same for every app.
 pub fn defaults() -> Vec<(&'static str, Value)> {
-    let Settings { graceful_shutdown, ready_within, health_window, settle, stop_timeout, .. } =
-        Settings::default();
+    let Settings { graceful_shutdown, ready_within, health_window, .. } = Settings::default();
+    let Settings { settle, stop_timeout, poll_interval, .. } = Settings::default();
     let time = |span: Span| json!(span);
     vec![
         ("server", json!(true)),
@@ -106,6 +109,7 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
         ("health-window", time(health_window)),
         ("settle", time(settle)),
         ("stop-timeout", time(stop_timeout)),
+        ("poll-interval", time(poll_interval)),
         ("instance-count", json!(1)),
     ]
 }

@@ -8,12 +8,16 @@ use async_trait::async_trait;
 use deploy::store::Store;
 
 use crate::config::AppConfig;
-use crate::context::only_local;
 use crate::failure::CommandResult;
 
 mod local;
+mod reported;
 
-pub use local::{LocalFleetProvider, check_port, instance_folders, local_dir, public_port};
+pub use local::{
+    LocalFleetProvider, check_port, instance_folders, local_bucket, local_dir, public_port,
+    remove_local_bucket,
+};
+use reported::ReportedFleet;
 
 /// Hears of each change when it is done.
 pub type Told<'a> = &'a (dyn Fn(&Change) + Send + Sync);
@@ -90,26 +94,15 @@ impl fmt::Display for Change {
     }
 }
 
-/// The bucket of an app.
-pub fn store_of(app: &str, config: &AppConfig) -> CommandResult<Arc<dyn Store>> {
-    if !config.is_local() {
-        return Err(only_local(config.project.as_deref()));
+/// The provider of an app's instances, which all go by the bucket `store`.
+pub fn provider_of(
+    app: &str,
+    config: &AppConfig,
+    store: Arc<dyn Store>,
+) -> CommandResult<Box<dyn Provider>> {
+    if config.is_local() {
+        return Ok(Box::new(LocalFleetProvider::new(app, config, store)?));
     }
-    local::store_of(app)
-}
-
-/// Removes an app's bucket, with all its releases. Its instances must be gone.
-pub fn remove_bucket(app: &str, config: &AppConfig) -> CommandResult<()> {
-    if !config.is_local() {
-        return Err(only_local(config.project.as_deref()));
-    }
-    local::remove_bucket(app)
-}
-
-/// The provider of an app's instances.
-pub fn provider_of(app: &str, config: &AppConfig) -> CommandResult<Box<dyn Provider>> {
-    if !config.is_local() {
-        return Err(only_local(config.project.as_deref()));
-    }
-    Ok(Box::new(LocalFleetProvider::new(app, config)?))
+    let project = config.project.as_deref().unwrap_or("none");
+    Ok(Box::new(ReportedFleet::new(app, project, store)))
 }

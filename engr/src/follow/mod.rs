@@ -70,6 +70,8 @@ pub async fn follow(
     let mut watched = Watched::new(fleet);
     let mut tracker = Tracker::new(followed.app, followed.release);
     let mut live = Live::new(output);
+    // Where writes are far between and each list is paid for, there is less to see.
+    let poll_every = POLL_EVERY.max(fleet.store.write_interval() / 4);
     let end = loop {
         let views = watched.look(followed.release.number).await.map_err(|failure| {
             failure.hint(format_args!(
@@ -89,7 +91,7 @@ pub async fn follow(
             Verdict::Underway => {
                 tokio::select! {
                     () = interrupt.raised() => End::Interrupted,
-                    () = tokio::time::sleep(POLL_EVERY) => continue,
+                    () = tokio::time::sleep(poll_every) => continue,
                 }
             }
             verdict => End::Verdict(verdict),

@@ -41,6 +41,13 @@ impl Reports {
         Ok(())
     }
 
+    /// All of them that can be read, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Report)> {
+        self.by_name
+            .iter()
+            .filter_map(|(name, (_, report))| Some((name.as_str(), report.as_ref()?)))
+    }
+
     /// The report of one instance.
     pub fn get(&self, name: &str) -> Option<&Report> {
         self.by_name.get(name).and_then(|(_, report)| report.as_ref())

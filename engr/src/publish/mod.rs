@@ -76,12 +76,13 @@ impl<'a> Publisher<'a> {
         args: &'a PublishArgs,
         output: &'a Output,
     ) -> CommandResult<Self> {
+        let store = app.store()?;
         Ok(Self {
             app,
             args,
             output,
-            store: app.store()?,
-            fleet: app.fleet()?,
+            fleet: app.fleet_of(store.clone())?,
+            store,
             interrupt: Interrupt::new()?,
             began: Instant::now(),
         })

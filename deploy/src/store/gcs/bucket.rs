@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Gcs;
-use super::control::number;
+use super::control::{self, number};
 use super::fault::Fault;
 use super::http::{Call, segment};
-use crate::store::{ErrorKind, Result};
+use crate::store::{ErrorKind, Result, with_tries};
 
 mod flaws;
 mod wanted;
@@ -226,6 +226,25 @@ impl Gcs {
     pub async fn remove(&self) -> Result<()> {
         let removed = self.call(Call::new(Method::DELETE, self.bucket_path())).await;
         self.done("remove", "the bucket", removed.map(drop))
+    }
+
+    /// Removes every generation of every object, and the bucket. What the service's soft delete
+    /// keeps can be brought back for as long as that holds.
+    ///
+    /// # Errors
+    /// What the service says. What is gone by then stays gone.
+    pub async fn remove_with_all(&self) -> Result<()> {
+        let all = control::everything(self).await;
+        for (name, generation) in self.done("list", "", all)? {
+            let erased =
+                async || self.done("erase", &name, control::erase(self, &name, generation).await);
+            match with_tries(erased).await {
+                // Somebody else removes it too.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        with_tries(async || self.remove().await).await
     }
 
     /// Which of these permissions the caller has in the bucket.

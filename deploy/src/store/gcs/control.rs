@@ -117,3 +117,15 @@ pub(super) async fn delete(gcs: &Gcs, name: &str, expect: Expect) -> Done<()> {
         Err(fault) => Err(fault),
     }
 }
+
+/// Every generation of every object.
+pub(super) async fn everything(gcs: &Gcs) -> Done<Vec<(String, Generation)>> {
+    let resources = all(gcs, "", true).await?;
+    Ok(resources.into_iter().map(|one| (one.name, Generation(one.generation))).collect())
+}
+
+/// Removes one generation for good, live or not.
+pub(super) async fn erase(gcs: &Gcs, name: &str, generation: Generation) -> Done<()> {
+    let call = Call::new(Method::DELETE, gcs.object_path(name)).query("generation", generation);
+    gcs.call(call).await.map(drop)
+}

@@ -80,7 +80,7 @@ impl Watch for GcsWatch {
         self.pace.set_interval(interval);
     }
 
-    fn last_look(&self) -> LastLook {
-        self.last_look.clone()
+    fn tell_looks(&mut self, look: LastLook) {
+        self.last_look = look;
     }
 }

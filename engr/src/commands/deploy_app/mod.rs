@@ -8,6 +8,7 @@ use deploy::id::Id;
 use deploy::release::{Artifact, Draft, Kind, Source};
 use deploy::state::State;
 
+use crate::bucket;
 use crate::build::{self, Archive};
 use crate::cli::DeployArgs;
 use crate::context::AppContext;
@@ -56,7 +57,13 @@ pub async fn run(app: &AppContext, args: DeployArgs) -> CommandResult {
         None => build::source(app).await?,
     };
     build::check_clean(source.as_ref(), args.allow_dirty, !output.is_json())?;
-    let held = publisher.claim().await?;
+    let held = match publisher.claim().await {
+        Err(failure) if failure.is_missing_bucket() => {
+            bucket::ensure(app, &output, args.yes).await?;
+            publisher.claim().await?
+        }
+        claimed => claimed?,
+    };
     match deploy(&publisher, &held, chosen, source).await {
         Ok(published) => publisher.follow(&published).await,
         Err(failure) => Err(held.give_up(failure).await),
@@ -71,12 +78,16 @@ async fn deploy(
     source: Option<Source>,
 ) -> CommandResult<Published> {
     let prepare = async {
-        let wanted = match chosen {
-            Some(wanted) => wanted,
-            None => {
-                Wanted::Built { archive: built(publisher.app, publisher.output).await?, source }
-            }
+        let wanted = async {
+            Ok(match chosen {
+                Some(wanted) => wanted,
+                None => {
+                    let archive = built(publisher.app, publisher.output).await?;
+                    Wanted::Built { archive, source }
+                }
+            })
         };
+        let (wanted, ()) = tokio::try_join!(wanted, bucket::broken(publisher.app))?;
         publisher.bring_up().await?;
         if let Wanted::Built { archive, .. } = &wanted {
             let (store, output) = (&*publisher.store, publisher.output);

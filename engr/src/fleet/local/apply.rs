@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use deploy::agent_config::AgentConfig;
 use deploy::layout;
 use deploy::local_fleet::{BalancedPort, LocalDir};
-use deploy::store::{ErrorKind, Expect, with_tries};
+use deploy::store::{ErrorKind, Expect, Store, with_tries};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -33,6 +33,7 @@ const STOP_MAX: Duration = Duration::from_secs(75);
 /// Brings the fleet in `dir` from `found` to `wanted`.
 pub(super) async fn apply(
     dir: &LocalDir,
+    store: &dyn Store,
     wanted: &Wanted,
     found: Found,
     told: Told<'_>,
@@ -53,7 +54,7 @@ pub(super) async fn apply(
         match change {
             Change::Balancer(_) => told(change),
             Change::Remove(name) => {
-                remove(dir, name).await?;
+                remove(dir, store, name).await?;
                 told(change);
             }
             Change::Create(_) | Change::Start(_) | Change::Reconfigure(_) => {}
@@ -152,13 +153,18 @@ impl Making<'_> {
 }
 
 /// Stops and removes everything but the bucket.
-pub(super) async fn destroy(dir: &LocalDir, found: Found, told: Told<'_>) -> CommandResult<()> {
+pub(super) async fn destroy(
+    dir: &LocalDir,
+    store: &dyn Store,
+    found: Found,
+    told: Told<'_>,
+) -> CommandResult<()> {
     if found.balancer_pid.is_some() {
         stop_daemon(&dir.balancer_lock()).await?;
         told(&Change::Balancer("stop".to_owned()));
     }
     for instance in found.instances {
-        remove(dir, &instance.name).await?;
+        remove(dir, store, &instance.name).await?;
         told(&Change::Remove(instance.name));
     }
     files::remove_folder(&dir.instances())?;
@@ -170,14 +176,16 @@ pub(super) async fn destroy(dir: &LocalDir, found: Found, told: Told<'_>) -> Com
 }
 
 /// Stops and removes one instance, and what it has said of itself in the bucket.
-async fn remove(dir: &LocalDir, name: &str) -> CommandResult<()> {
+async fn remove(dir: &LocalDir, store: &dyn Store, name: &str) -> CommandResult<()> {
     let folder = dir.instance(name);
     stop_daemon(&folder.lock()).await?;
     orphans::stop(folder.path()).await?;
-    let store = super::store_in(dir)?;
     let report = layout::instance(name);
     match with_tries(async || store.delete(&report, Expect::Any).await).await {
-        Err(error) if error.kind != ErrorKind::NotFound => return Err(error.into()),
+        // With its bucket gone, what it said is gone too.
+        Err(error) if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoBucket) => {
+            return Err(error.into());
+        }
         _ => {}
     }
     files::remove_folder(folder.path())

@@ -18,15 +18,17 @@ mod orphans;
 mod plan;
 mod ports;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use deploy::local_fleet::LocalDir;
-use deploy::store::{Directory, Store};
+use deploy::store::Store;
 
 use super::{Change, Instance, Provider, Told};
 use crate::config::AppConfig;
 use crate::failure::CommandResult;
+use crate::google;
 use crate::publish::load_failure;
 
 use found::Found;
@@ -43,20 +45,21 @@ pub struct LocalFleetProvider {
     dir: LocalDir,
     count: u32,
     ports: Vec<u16>,
+    store: Arc<dyn Store>,
 }
 
 impl LocalFleetProvider {
-    /// The fleet of `app`, as it should be by `config`.
-    pub fn new(app: &str, config: &AppConfig) -> CommandResult<Self> {
+    /// The fleet of `app`, as it should be by `config`; its agents go by `store`.
+    pub fn new(app: &str, config: &AppConfig, store: Arc<dyn Store>) -> CommandResult<Self> {
         let (dir, count) = (local_dir(app)?, config.instance_count());
-        Ok(Self { app: app.to_owned(), dir, count, ports: config.ports() })
+        Ok(Self { app: app.to_owned(), dir, count, ports: config.ports(), store })
     }
 
     /// What the fleet should be: by the app's settings and, for its ports, by the current release
     /// too. Until a release with other ports is published, the ones that it serves stay open.
     async fn wanted(&self, found: &Found) -> CommandResult<Wanted> {
-        let store = store_in(&self.dir)?;
-        let loaded = deploy::publish::load(store.as_ref(), &self.app).await;
+        let store = &*self.store;
+        let loaded = deploy::publish::load(store, &self.app).await;
         let state = loaded.map_err(load_failure)?.state;
         let mut ports = self.ports.clone();
         for port in state.release.into_iter().flat_map(|release| release.settings.ports) {
@@ -67,24 +70,22 @@ impl LocalFleetProvider {
         Ok(Wanted {
             app: self.app.clone(),
             bucket: store.url(),
+            endpoint: google::endpoint().filter(|_| store.url().starts_with("gs://")),
             count: self.count,
             listen: ports::listen_addresses(&ports, &found.fleet)?,
         })
     }
 }
 
-/// The bucket of a local app.
-pub fn store_of(app: &str) -> CommandResult<Arc<dyn Store>> {
-    store_in(&local_dir(app)?)
-}
-
-fn store_in(dir: &LocalDir) -> CommandResult<Arc<dyn Store>> {
-    home::make(dir)?;
-    Ok(Arc::new(Directory::open(dir.bucket())?))
+/// The folder of a local app's bucket, unless that is elsewhere. Its parents are made.
+pub fn local_bucket(app: &str) -> CommandResult<PathBuf> {
+    let dir = local_dir(app)?;
+    home::make(&dir)?;
+    Ok(dir.bucket())
 }
 
 /// Removes the bucket of a local app, which must have no instances any more.
-pub fn remove_bucket(app: &str) -> CommandResult<()> {
+pub fn remove_local_bucket(app: &str) -> CommandResult<()> {
     let dir = local_dir(app)?;
     files::remove_folder(&dir.bucket())?;
     // With anything else in it, it stays.
@@ -123,7 +124,7 @@ impl Provider for LocalFleetProvider {
         daemon::settle(&self.dir, apply::UP_WITHIN).await?;
         let found = Found::read(&self.dir)?;
         let wanted = self.wanted(&found).await?;
-        apply::apply(&self.dir, &wanted, found, told).await
+        apply::apply(&self.dir, &*self.store, &wanted, found, told).await
     }
 
     async fn destroy(&self, told: Told<'_>) -> CommandResult<()> {
@@ -133,6 +134,6 @@ impl Provider for LocalFleetProvider {
         let _lock = home::lock(&self.dir).await?;
         daemon::settle(&self.dir, apply::UP_WITHIN).await?;
         let found = Found::read(&self.dir)?;
-        apply::destroy(&self.dir, found, told).await
+        apply::destroy(&self.dir, &*self.store, found, told).await
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Wanted {
     pub(super) app: String,
     /// The bucket's URL.
     pub(super) bucket: String,
+    /// Where Cloud Storage is, if not where Google has it.
+    pub(super) endpoint: Option<String>,
     /// How many instances.
     pub(super) count: u32,
     /// The app's ports, and where the balancer takes their connections.
@@ -41,6 +43,7 @@ impl Wanted {
             && config.project == "local"
             && config.instance == name
             && config.bucket == self.bucket
+            && config.endpoint == self.endpoint
             && config.health.is_some()
             && matches!(config.listen, Listen::Mapped(_))
             && self.ports().all(|port| config.listen.address(port).is_some())
@@ -151,6 +154,7 @@ pub(super) fn config<E>(
         project: "local".to_owned(),
         instance: name.to_owned(),
         bucket: wanted.bucket.clone(),
+        endpoint: wanted.endpoint.clone(),
         listen: Listen::Mapped(mapped),
         health: Some(health),
     })
@@ -165,7 +169,7 @@ mod tests {
     fn wanted(count: u32, ports: &[u16]) -> Wanted {
         let at = |port: &u16| BalancedPort { port: *port, listen: address(*port) };
         let listen = ports.iter().map(at).collect();
-        Wanted { app: "hello".into(), bucket: "file:///b".into(), count, listen }
+        Wanted { app: "hello".into(), bucket: "file:///b".into(), endpoint: None, count, listen }
     }
 
     fn address(port: u16) -> SocketAddr {

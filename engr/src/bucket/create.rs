@@ -1,0 +1,88 @@
+//! Makes an app's bucket, and sees that one that is there can be deployed to.
+
+use deploy::store::gcs::bucket::{Bucket, Effect, NewBucket, SOFT_DELETE, STATES_KEPT, flaws};
+use deploy::store::{ErrorKind, Gcs};
+
+use super::{gcs_of, location};
+use crate::context::AppContext;
+use crate::failure::{CommandResult, Exit, Failure};
+use crate::output::{Output, ask};
+
+/// Makes the app's bucket if it is missing: shows what it will be, and asks unless `yes`.
+pub async fn ensure(app: &AppContext, output: &Output, yes: bool) -> CommandResult<()> {
+    let Some(gcs) = gcs_of(&app.name, &app.config)? else { return Ok(()) };
+    if gcs.bucket().await?.is_some() {
+        return Ok(());
+    }
+    let new = planned(app);
+    tell(output, &gcs, &new);
+    if !yes {
+        if !ask::can_ask() {
+            return Err(Failure::usage("the bucket is missing, and nobody is there to confirm it")
+                .hint(format!("make it with `engr {} deploy --yes`", app.name)));
+        }
+        if !ask::confirm("Create it?")? {
+            return Err(Failure::usage("no bucket, no deploy: nothing was made"));
+        }
+    }
+    let phase = output.phase("bucket");
+    match gcs.create(&new).await {
+        Ok(_) => phase.done(format_args!("gs://{} created", gcs.name())),
+        Err(error) if error.kind == ErrorKind::Lost => return Err(taken(app, &gcs, error).await),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// The bucket that the app is to have.
+fn planned(app: &AppContext) -> NewBucket {
+    let project = app.config.project.clone().unwrap_or_default();
+    NewBucket { project, app: app.name.clone(), location: location(&app.config) }
+}
+
+fn tell(output: &Output, gcs: &Gcs, new: &NewBucket) {
+    output.transient("");
+    output.line(format_args!("The app has no bucket yet. This one will be made for it:"));
+    let days = SOFT_DELETE.as_secs() / 86_400;
+    for (what, how) in [
+        ("bucket", format!("gs://{}", gcs.name())),
+        ("project", new.project.clone()),
+        ("location", new.location.clone()),
+        ("versioning", "on: older states are the history that a rollback goes back to".to_owned()),
+        ("access", "uniform; public access prevented".to_owned()),
+        ("lifecycle", format!("the newest {STATES_KEPT} states stay, artifacts until `prune`")),
+        ("soft delete", format!("{days} days")),
+    ] {
+        output.line(format_args!("  {what:<12}{how}"));
+    }
+}
+
+/// The name is taken: by another deployer of this app just now, or by somebody else.
+async fn taken(app: &AppContext, gcs: &Gcs, error: deploy::store::StoreError) -> Failure {
+    match gcs.bucket().await {
+        Ok(Some(_)) => Failure::new(Exit::Lost, error)
+            .hint("somebody else has just made it: run the command again"),
+        _ => Failure::new(Exit::NotAllowed, error)
+            .hint("names of buckets are taken worldwide, and somebody else has this one")
+            .hint(format!("name another with `engr {} config:set bucket gs://…`", app.name)),
+    }
+}
+
+/// Refuses a bucket whose settings would break what is about to be done.
+pub async fn broken(app: &AppContext) -> CommandResult<()> {
+    let Some(gcs) = gcs_of(&app.name, &app.config)? else { return Ok(()) };
+    let bucket: Bucket = match gcs.bucket().await {
+        Ok(Some(bucket)) => bucket,
+        // Who may publish need not be allowed to see the settings.
+        Err(error) if error.kind == ErrorKind::Forbidden => return Ok(()),
+        Ok(None) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut breaking = flaws(&bucket).into_iter().filter(|flaw| flaw.effect == Effect::Breaks);
+    let Some(flaw) = breaking.next() else { return Ok(()) };
+    let failure = Failure::usage(format_args!("gs://{}: {}", gcs.name(), flaw.what));
+    Err(match flaw.remedy {
+        Some(remedy) => failure.hint(remedy),
+        None => failure.hint(format_args!("mend it with `engr {} doctor --fix`", app.name)),
+    })
+}

@@ -62,6 +62,7 @@ impl FakeFleet {
         fs::create_dir_all(folder.path()).expect("the instance's folder");
         let health = SocketAddr::from(([127, 0, 0, 1], 9));
         let config = AgentConfig {
+            endpoint: None,
             app: APP.to_owned(),
             project: "local".to_owned(),
             instance: name.to_owned(),
@@ -145,6 +146,7 @@ impl FakeFleet {
         let now = Timestamp::now();
         let pid = std::process::id();
         let mut report = Report {
+            looked: None,
             instance: name.to_owned(),
             written: now,
             agent: Agent { pid, version: "0.0.0".to_owned(), started: now },

@@ -1,9 +1,11 @@
 //! Helpers of the tests.
 
 pub mod apps;
+pub mod below;
 pub mod chance;
 pub mod engr;
 pub mod fake_fleet;
+pub mod fake_gcs;
 pub mod fleet;
 pub mod launch;
 pub mod load;

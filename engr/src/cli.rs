@@ -67,6 +67,8 @@ pub enum Global {
         #[arg(long)]
         json: bool,
     },
+    /// Look at all that deploys need: account, buckets, clock, permissions, agents; and explain
+    Doctor(DoctorArgs),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -92,6 +94,19 @@ pub struct DemoArgs {
     /// The fleet's port on 127.0.0.1 [default: 8080, or the next free one]
     #[arg(long)]
     pub port: Option<u16>,
+}
+
+/// `engr doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Which apps [default: all of engr.json]
+    pub apps: Vec<String>,
+    /// Change the buckets' settings that are not as they should be
+    #[arg(long)]
+    pub fix: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The demo's examples.
@@ -494,7 +509,11 @@ impl Cli {
     /// Whether failures are to be told as JSON.
     pub fn wants_json(&self) -> bool {
         let Self::App { command: Some(command), .. } = self else {
-            return matches!(self, Self::Global(Global::Apps { json: true }));
+            return match self {
+                Self::Global(Global::Apps { json }) => *json,
+                Self::Global(Global::Doctor(args)) => args.json,
+                _ => false,
+            };
         };
         match command {
             AppCommand::Config(flag) | AppCommand::Releases(flag) => flag.json,

@@ -99,7 +99,7 @@ impl From<deploy::store::StoreError> for Failure {
                 (Exit::NotAllowed, Some("check who owns the bucket's folder, and its mode"))
             }
             ErrorKind::Forbidden => {
-                (Exit::NotAllowed, Some("`engr <app> doctor` says who you are and what you may do"))
+                (Exit::NotAllowed, Some("`engr doctor` says who you are and what you may do"))
             }
             ErrorKind::Unauthenticated => {
                 (Exit::NotAllowed, Some("run `gcloud auth application-default login`"))

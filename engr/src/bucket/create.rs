@@ -83,6 +83,6 @@ pub async fn broken(app: &AppContext) -> CommandResult<()> {
     let failure = Failure::usage(format_args!("gs://{}: {}", gcs.name(), flaw.what));
     Err(match flaw.remedy {
         Some(remedy) => failure.hint(remedy),
-        None => failure.hint(format_args!("mend it with `engr {} doctor --fix`", app.name)),
+        None => failure.hint(format_args!("mend it with `engr doctor {} --fix`", app.name)),
     })
 }

@@ -7,6 +7,7 @@ mod create;
 mod demo;
 mod deploy_app;
 mod destroy_app;
+mod doctor;
 mod env;
 mod here;
 mod logs;
@@ -28,6 +29,7 @@ pub async fn run(cli: Cli) -> CommandResult {
     match cli {
         Cli::Global(Global::Demo(args)) => demo::run(args).await,
         Cli::Global(Global::Apps { json }) => apps::run(json),
+        Cli::Global(Global::Doctor(args)) => doctor::run(args).await,
         Cli::Global(Global::Completions { shell }) => completions::run(shell),
         Cli::Global(Global::ConfigSchema) => config::schema(),
         Cli::App { app, command: None } => {

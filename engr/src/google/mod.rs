@@ -19,6 +19,7 @@ use deploy::store::gcs::Access;
 
 use crate::failure::CommandResult;
 
+pub use credentials::LOGIN;
 pub use gcloud::Login;
 pub use which::Found;
 

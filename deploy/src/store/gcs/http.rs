@@ -1,11 +1,16 @@
 //! Calls of the JSON API, one attempt each.
 
+use std::time::{Duration, Instant};
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::DATE;
 use reqwest::{Client, Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+
+use crate::Timestamp;
 
 use super::fault::{Done, Fault};
 use super::{ANSWER_WITHIN, Gcs};
@@ -44,6 +49,36 @@ impl<'a> Call<'a> {
         self.body = Some(serde_json::to_value(body).map_err(|e| Fault::invalid(e.to_string()))?);
         Ok(self)
     }
+}
+
+/// An answer, whatever it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// How long it took.
+    pub took: Duration,
+    /// The service's clock, to the second.
+    pub date: Option<Timestamp>,
+}
+
+pub(super) async fn probe(gcs: &Gcs) -> Done<Probe> {
+    let url = format!("{}/storage/v1/b/{}?fields=name", gcs.endpoint(), segment(&gcs.bucket));
+    // The first call opens the connection, which is not what an answer takes.
+    let ask = async || {
+        let request = gcs.http().await?.get(&url).headers(gcs.authorization().await?);
+        request.send().await.map_err(Fault::request)
+    };
+    let asked = async {
+        drop(ask().await?);
+        let began = Instant::now();
+        Ok::<_, Fault>((ask().await?, began.elapsed()))
+    };
+    let (answer, took) = match timeout(ANSWER_WITHIN, asked).await {
+        Ok(done) => done?,
+        Err(_) => return Err(Fault::no_answer(ANSWER_WITHIN)),
+    };
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    Ok(Probe { took, date: date.map(|date| date.timestamp()) })
 }
 
 /// # Errors

@@ -40,6 +40,7 @@ use google_cloud_storage::client::Storage;
 use tokio::sync::OnceCell;
 
 use self::fault::{Done, Fault};
+pub use self::http::Probe;
 use self::watch::GcsWatch;
 use super::{Expect, Generation, Object, Progress, Result, Stat, Store, StoreError, Watch};
 
@@ -153,6 +154,16 @@ impl Gcs {
                 cause: Some(std::io::Error::other("its URL does not begin with gs://")),
             }),
         }
+    }
+
+    /// Asks for anything, to see whether and when an answer comes. Whether the bucket is there
+    /// does not matter.
+    ///
+    /// # Errors
+    /// When no answer comes, or the credentials give nothing to show.
+    pub async fn probe(&self) -> Result<Probe> {
+        let probe = http::probe(self).await;
+        self.done("reach", "the service", probe)
     }
 
     /// The bucket's name.

@@ -32,7 +32,7 @@ struct Top {
     everywhere: Everywhere,
 }
 
-/// What every command takes.
+// What every command takes. (clap would take a doc comment for the whole program's.)
 #[derive(Clone, Debug, Default, Args)]
 pub struct Everywhere {
     /// Where Cloud Storage is, for an emulator, which is asked without credentials

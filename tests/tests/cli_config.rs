@@ -274,9 +274,9 @@ fn config_set_changes_one_place_and_says_when_it_counts() {
         "web config:set package ./cmd/api",
         "web config:set zone europe-west1-b",
         "web config:set port 9000 --stage",
-        "jobs config:set args -- -v --level 3",
-        "jobs config:unset server",
-        "jobs config:unset server",
+        "jobs config:set args --stage -- -v --level 3",
+        "jobs config:unset server --stage",
+        "jobs config:unset server --stage",
     ]), @r"
     $ engr web config:set port 9000 --stage
     port of web is now 9000 (was 8080)
@@ -308,15 +308,15 @@ fn config_set_changes_one_place_and_says_when_it_counts() {
     $ engr web config:set port 9000 --stage
     port of web is 9000 already
     (0)
-    $ engr jobs config:set args -- -v --level 3
+    $ engr jobs config:set args --stage -- -v --level 3
     args of jobs is now -v --level 3 (was not set)
     the next deploy takes it along: `engr jobs deploy`
     (0)
-    $ engr jobs config:unset server
+    $ engr jobs config:unset server --stage
     server of jobs is no longer set, and true by default
     the next deploy takes it along: `engr jobs deploy`
     (0)
-    $ engr jobs config:unset server
+    $ engr jobs config:unset server --stage
     server of jobs is not set
     (0)
     ");

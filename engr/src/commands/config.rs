@@ -125,7 +125,14 @@ async fn published(
         return Ok(None);
     }
     let app = AppContext { name: name.to_owned(), file: file.clone(), config };
-    publish::reconfigure(&app, vec![key.to_owned()], &PublishArgs::default()).await.map(Some)
+    match publish::reconfigure(&app, vec![key.to_owned()], &PublishArgs::default()).await {
+        // Its first deploy is yet to come.
+        Err(failure) if failure.is_missing_bucket() => Ok(None),
+        Err(failure) if failure.exit == Exit::NotAllowed => Err(failure
+            .hint("engr.json has the new setting, and the next deploy takes it along")
+            .hint("`--stage` changes engr.json alone")),
+        published => published.map(Some),
+    }
 }
 
 /// `health` of `health.path`.

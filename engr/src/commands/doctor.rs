@@ -17,7 +17,6 @@ use crate::cli::DoctorArgs;
 use crate::config::EngrFile;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
-use crate::google;
 use crate::output::{Style, print};
 
 use finding::{Finding, Health, exit};
@@ -37,11 +36,13 @@ pub async fn run(args: DoctorArgs) -> CommandResult {
         google_is_asked |= crate::bucket::url(&app.name, &app.config)?.is_some();
         apps.push(app);
     }
+    let mut can_ask = true;
     if google_is_asked {
-        patients.push(("account".to_owned(), account::look().await));
+        let findings = account::look().await;
+        // Without credentials there is one trouble, not one for each app.
+        can_ask = exit(&findings) == Exit::Done;
+        patients.push(("account".to_owned(), findings));
     }
-    // Without credentials there is one trouble, not one for each app.
-    let can_ask = !google_is_asked || google::access().is_ok();
     for app in apps.iter().filter(|_| can_ask) {
         let mut findings = bucket::look(app, args.fix).await;
         if findings.iter().all(|finding| finding.health != Health::Bad) {

@@ -90,7 +90,7 @@ async fn all(gcs: &Gcs, prefix: &str, versions: bool) -> Done<Vec<Resource>> {
         if let Some(token) = &token {
             call = call.query("pageToken", token);
         }
-        let page: Page = gcs.ask(call).await?;
+        let page: Page = gcs.ask(call).await.map_err(Fault::without_object)?;
         found.extend(page.items);
         match page.next_page_token {
             None => return Ok(found),

@@ -185,7 +185,8 @@ pub(super) async fn write(gcs: &Gcs, name: &str, data: &[u8], expect: Expect) ->
     // Megabytes may take longer than an answer.
     let limit = ANSWER_WITHIN + Duration::from_micros(data.len() as u64 * 10);
     match timeout(limit, request.send_unbuffered()).await {
-        Ok(written) => generation(written?.generation),
+        Ok(Ok(written)) => generation(written.generation),
+        Ok(Err(error)) => Err(Fault::from(error).without_object()),
         Err(_) => Err(Fault::no_answer(limit)),
     }
 }
@@ -221,9 +222,9 @@ pub(super) async fn upload(
     loop {
         tokio::select! {
             written = &mut upload => {
-                let written = generation(written?.generation)?;
+                let written = written.map_err(|error| Fault::from(error).without_object())?;
                 progress(size);
-                return Ok(written);
+                return generation(written.generation);
             }
             _ = tick.tick() => {
                 let now = sent.load(Ordering::Relaxed);

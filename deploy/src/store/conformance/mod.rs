@@ -28,6 +28,8 @@ pub async fn run(store: Arc<dyn Store>, scratch: &Path) {
     objects::read_if_changed(&*store).await;
     objects::delete(&*store).await;
     objects::delete_refused(&*store).await;
+    objects::erase(&*store).await;
+    objects::erase_refused(&*store).await;
     objects::list(&*store).await;
     objects::odd_names(&*store).await;
     objects::sizes(&*store).await;
@@ -41,6 +43,7 @@ pub async fn run(store: Arc<dyn Store>, scratch: &Path) {
     watching::many(&*store).await;
     race::one_winner(&store).await;
     race::all_win_with_any(&store).await;
+    race::erased_while_written(&store).await;
 }
 
 /// What kind of failure it was, where there must be one.

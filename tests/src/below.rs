@@ -79,6 +79,10 @@ impl Store for Below {
         self.bucket.delete(&self.name(name), expect).await
     }
 
+    async fn erase(&self, name: &str, generation: Generation) -> Result<()> {
+        self.bucket.erase(&self.name(name), generation).await
+    }
+
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>> {
         self.bucket.watch(&self.name(name))
     }

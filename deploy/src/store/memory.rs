@@ -31,7 +31,7 @@ pub(crate) enum Fate {
 /// of the call. Told the call and the object.
 pub(crate) type Weather = Box<dyn FnMut(&'static str, &str) -> (Duration, Fate) + Send>;
 
-/// One generation; `None` is a deletion.
+/// One generation; `None` is a deletion, or one that was erased.
 type Slot = Option<Stored>;
 
 #[derive(Clone)]
@@ -155,6 +155,14 @@ impl Memory {
         slots.push(slot);
         self.changes.send_replace(());
         Ok(Generation(slots.len() as u64))
+    }
+
+    /// Takes the bytes of a generation away. Its slot stays, so that its number is not given again.
+    fn remove(&self, name: &str, generation: Generation) -> std::result::Result<(), ErrorKind> {
+        let index = usize::try_from(generation.0).ok().and_then(|number| number.checked_sub(1));
+        let mut bucket = self.lock();
+        let slot = bucket.get_mut(name).zip(index).and_then(|(slots, index)| slots.get_mut(index));
+        slot.and_then(Option::take).map(drop).ok_or(ErrorKind::NotFound)
     }
 
     /// A write, at the moment when it reaches the bucket.
@@ -290,6 +298,15 @@ impl Store for Memory {
     async fn delete(&self, name: &str, expect: Expect) -> Result<()> {
         self.call("delete", name).await?;
         self.put(name, None, expect).map(drop).map_err(|kind| self.failed("delete", name, kind))
+    }
+
+    async fn erase(&self, name: &str, generation: Generation) -> Result<()> {
+        self.call("erase", name).await?;
+        let erased = match self.live(name) == Some(generation) {
+            true => Err(ErrorKind::Lost),
+            false => self.remove(name, generation),
+        };
+        erased.map_err(|kind| self.failed("erase", name, kind))
     }
 
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>> {

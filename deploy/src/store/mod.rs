@@ -139,6 +139,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// deletion can meet; [`ErrorKind::NotFound`] for [`Expect::Any`] when there is no live object.
     async fn delete(&self, name: &str, expect: Expect) -> Result<()>;
 
+    /// Removes one generation that is not live, for good: its number is not used again.
+    /// [`ErrorKind::NotFound`] when there is no such generation (any longer: an erasure whose answer
+    /// was lost is told so when it is tried again), [`ErrorKind::Lost`] when it is the live one.
+    ///
+    /// What is not live never becomes live again, so a store may look first and remove then.
+    async fn erase(&self, name: &str, generation: Generation) -> Result<()>;
+
     /// Follows one object.
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>>;
 

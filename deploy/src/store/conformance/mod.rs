@@ -73,6 +73,8 @@ checks! {
     "read-if-changed" => of_store!(objects::read_if_changed),
     "delete" => of_store!(objects::delete),
     "delete-refused" => of_store!(objects::delete_refused),
+    "erase" => of_store!(objects::erase),
+    "erase-refused" => of_store!(objects::erase_refused),
     "list" => of_store!(objects::list),
     "odd-names" => of_store!(objects::odd_names),
     "sizes" => of_store!(objects::sizes),
@@ -86,6 +88,7 @@ checks! {
     "watch-many" => of_store!(watching::many),
     "race-one-winner" => of_many!(race::one_winner),
     "race-all-win" => of_many!(race::all_win_with_any),
+    "race-erased-while-written" => of_many!(race::erased_while_written),
 }
 
 /// Holds `store`, an empty bucket, to everything that [`Store`] says. `scratch` is an empty folder

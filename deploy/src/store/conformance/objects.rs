@@ -112,6 +112,59 @@ pub(super) async fn delete_refused(store: &dyn Store) {
     assert_eq!(kind(again), ErrorKind::Lost);
 }
 
+pub(super) async fn erase(store: &dyn Store) {
+    let name = "erase";
+    let mut all = Vec::new();
+    for number in 1..=4_u8 {
+        all.push(put(store, name, &[number]).await);
+    }
+    let [first, second, third, fourth] = all[..] else { unreachable!("four were written") };
+    // Neither the oldest nor the one before the live one.
+    store.erase(name, second).await.unwrap();
+    assert_eq!(store.versions(name).await.unwrap(), [first, third, fourth]);
+    assert_eq!(kind(store.read_generation(name, second).await), ErrorKind::NotFound);
+    assert_eq!(kind(store.erase(name, second).await), ErrorKind::NotFound);
+    assert_eq!(store.read_generation(name, first).await.unwrap(), object(first, &[1]));
+    for stale in [first, second, third] {
+        let lost = store.write(name, b"stale", Expect::Generation(stale)).await;
+        assert_eq!(kind(lost), ErrorKind::Lost, "what is erased makes none before it live");
+        assert_eq!(kind(store.delete(name, Expect::Generation(stale)).await), ErrorKind::Lost);
+        let read = store.read_if_changed(name, stale).await.unwrap();
+        assert_eq!(read, Some(object(fourth, &[4])));
+    }
+    store.erase(name, third).await.unwrap();
+    store.erase(name, first).await.unwrap();
+    assert_eq!(store.versions(name).await.unwrap(), [fourth]);
+    assert_eq!(store.read(name).await.unwrap(), object(fourth, &[4]));
+    assert_eq!(store.stat(name).await.unwrap(), Some(stat(name, fourth, 1)));
+
+    // All of an object, and the name is free again.
+    store.delete(name, Expect::Generation(fourth)).await.unwrap();
+    store.erase(name, fourth).await.unwrap();
+    assert_eq!(store.versions(name).await.unwrap(), []);
+    assert_eq!(kind(store.read(name).await), ErrorKind::NotFound);
+    assert_eq!(store.stat(name).await.unwrap(), None);
+    assert!(store.list(name).await.unwrap().iter().all(|stat| stat.name != name));
+    let again = store.write(name, b"5", Expect::Absent).await.unwrap();
+    assert!(again > fourth, "no number is used twice");
+    assert_eq!(store.versions(name).await.unwrap(), [again]);
+}
+
+pub(super) async fn erase_refused(store: &dyn Store) {
+    let name = "erase-refused";
+    assert_eq!(kind(store.erase(name, Generation(1)).await), ErrorKind::NotFound);
+    assert_eq!(store.versions(name).await.unwrap(), []);
+    let first = put(store, name, b"1").await;
+    assert_eq!(kind(store.erase(name, first).await), ErrorKind::Lost);
+    let second = put(store, name, b"2").await;
+    assert_eq!(kind(store.erase(name, second).await), ErrorKind::Lost);
+    for none in [Generation(0), Generation(second.0 + 1), Generation(i64::MAX as u64)] {
+        assert_eq!(kind(store.erase(name, none).await), ErrorKind::NotFound);
+    }
+    assert_eq!(store.versions(name).await.unwrap(), [first, second]);
+    assert_eq!(store.read(name).await.unwrap(), object(second, b"2"));
+}
+
 pub(super) async fn list(store: &dyn Store) {
     let mut stats = Vec::new();
     for (name, size) in [("list/b", 2), ("list/a/x", 0), ("list/a.x", 3), ("list/a/y/z", 4)] {

@@ -159,6 +159,23 @@ impl Bucket {
         Ok(written)
     }
 
+    /// Puts a mark in place of a generation that is not live.
+    pub(super) fn erase(&self, name: &str, generation: Generation) -> Done<()> {
+        let slots = self.slots(name)?;
+        // In this order: one that was there, and was not live after that, never is again.
+        match (slots.holds(generation)?, slots.live()?) {
+            (false, _) => return Err(ErrorKind::NotFound.into()),
+            (true, Some(live)) if live == generation => return Err(ErrorKind::Lost.into()),
+            (true, _) => {}
+        }
+        let _order = order(name, &slots)?;
+        // It may have been pruned before the others were kept away.
+        match slots.holds(generation)? {
+            true => Ok(slots.erase(generation, &self.temps())?),
+            false => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
     /// Puts a deletion on top of the live generation.
     pub(super) fn delete(&self, name: &str, expect: Expect) -> Done<()> {
         let slots = self.slots(name)?;

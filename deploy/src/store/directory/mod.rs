@@ -7,6 +7,8 @@
 //!       00000000000000000001        the first generation: the bytes and a line that vouches for
 //!       00000000000000000002        them (see `frame`)
 //!       00000000000000000003 -> deleted
+//!       00000000000000000004 -> erased
+//!       00000000000000000005
 //!     fleet%2Finstances%2Fapp-1/    the name, percent-encoded
 //!   tmp/                            files on their way to a slot
 //! ```
@@ -16,6 +18,9 @@
 //! nothing that a process killed at any point leaves half done: before the link there is only
 //! rubbish in `tmp`, which the next one to open the bucket removes; after it the generation is
 //! whole. No lock guards the objects.
+//!
+//! A generation that is erased leaves a link in its slot, renamed over the file: a slot that was
+//! free again could be taken a second time, by a writer who had read the folder before.
 //!
 //! The one exception is the objects under [`crate::layout::FLEET`]. Instances overwrite them for ever, so
 //! only their newest generations are kept, and a name that was removed could be taken a second time
@@ -223,6 +228,11 @@ impl Store for Directory {
     async fn delete(&self, name: &str, expect: Expect) -> Result<()> {
         let object = name.to_owned();
         self.block("delete", name, move |bucket| bucket.delete(&object, expect)).await
+    }
+
+    async fn erase(&self, name: &str, generation: Generation) -> Result<()> {
+        let object = name.to_owned();
+        self.block("erase", name, move |bucket| bucket.erase(&object, generation)).await
     }
 
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>> {

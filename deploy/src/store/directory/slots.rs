@@ -3,7 +3,8 @@
 //! A slot is taken by making its file name, which the kernel lets only one process do. What has
 //! the name says what the generation is: a regular file is an object, and a symbolic link (to
 //! `deleted`, which does not exist) is a deletion. Both take the same name, so a write and a
-//! deletion cannot win the same number.
+//! deletion cannot win the same number. An object that is not the newest can be erased: a link (to
+//! `erased`) takes its place in one step, and keeps the slot taken.
 
 use std::fs::{self, DirEntry, File};
 use std::io;
@@ -11,6 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::fault::Done;
+use crate::id::Id;
 use crate::store::{ErrorKind, Expect, Generation};
 
 /// The folder of one object. It need not be there yet.
@@ -57,7 +59,7 @@ impl Slots {
         if file_type(&self.path(next))?.is_some() {
             return Ok(false);
         }
-        Ok(file_type(&self.path(generation))?.is_some_and(|file_type| file_type.is_file()))
+        self.holds(generation)
     }
 
     /// All objects' generations, oldest first.
@@ -97,6 +99,29 @@ impl Slots {
             Ok(()) => sync(&self.0).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether `generation` is an object, live or not.
+    pub(super) fn holds(&self, generation: Generation) -> io::Result<bool> {
+        Ok(file_type(&self.path(generation))?.is_some_and(|file_type| file_type.is_file()))
+    }
+
+    /// Puts a mark in place of `generation`, which is there and not the newest. The mark is made in
+    /// `temps` first, so that the slot is never free.
+    pub(super) fn erase(&self, generation: Generation, temps: &Path) -> io::Result<()> {
+        loop {
+            let mark = temps.join(Id::random().to_string());
+            symlink("erased", &mark)?;
+            match fs::rename(&mark, self.path(generation)) {
+                // Somebody who cleaned up took it for a dead writer's.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.0.is_dir() => {}
+                Err(error) => {
+                    let _ = fs::remove_file(&mark);
+                    return Err(error);
+                }
+                Ok(()) => return sync(&self.0),
+            }
         }
     }
 

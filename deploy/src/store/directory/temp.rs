@@ -59,6 +59,10 @@ pub(super) fn clean(folder: &Path) -> io::Result<usize> {
 }
 
 fn remove_if_dead(path: &Path) -> io::Result<bool> {
+    // The mark of an erasure: it was made to be renamed at once. A living eraser makes another.
+    if fs::symlink_metadata(path)?.file_type().is_symlink() {
+        return fs::remove_file(path).map(|()| true);
+    }
     let file = File::open(path)?;
     match file.try_lock() {
         Ok(()) => fs::remove_file(path).map(|()| true),

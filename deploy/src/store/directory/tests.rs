@@ -126,6 +126,29 @@ async fn what_a_dead_writer_left_is_removed() {
     assert_eq!(again.read("state.json").await.unwrap().data, b"1");
 }
 
+#[tokio::test]
+async fn an_erasure_keeps_the_slot_and_frees_the_bytes() {
+    let bench = Bench::new();
+    let [first, second] =
+        [bench.put("state.json", b"1").await, bench.put("state.json", b"2").await];
+    // Damaged or not, it goes.
+    fs::write(bench.slot("state.json", first), b"damaged").unwrap();
+    bench.store.erase("state.json", first).await.unwrap();
+    let mark = fs::read_link(bench.slot("state.json", first)).unwrap();
+    assert_eq!(mark, PathBuf::from("erased"));
+    assert_eq!(fs::read_dir(bench.path("bucket/tmp")).unwrap().count(), 0);
+    assert_eq!(bench.store.versions("state.json").await.unwrap(), [second]);
+
+    // Killed before the rename.
+    std::os::unix::fs::symlink("erased", bench.path("bucket/tmp/mark")).unwrap();
+    Directory::open(bench.path("bucket")).unwrap();
+    assert_eq!(fs::read_dir(bench.path("bucket/tmp")).unwrap().count(), 0);
+
+    fs::remove_dir_all(bench.path("bucket")).unwrap();
+    let gone = bench.store.erase("state.json", first).await;
+    assert_eq!(kind(gone), ErrorKind::Unavailable);
+}
+
 /// Every way to read a damaged object says so, and a write heals it.
 async fn assert_damage_is_known(damage: impl Fn(&mut Vec<u8>)) {
     let bench = Bench::new();

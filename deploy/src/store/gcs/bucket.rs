@@ -236,8 +236,9 @@ impl Gcs {
     pub async fn remove_with_all(&self) -> Result<()> {
         let all = control::everything(self).await;
         for (name, generation) in self.done("list", "", all)? {
-            let erased =
-                async || self.done("erase", &name, control::erase(self, &name, generation).await);
+            let erased = async || {
+                self.done("erase", &name, control::erase_any(self, &name, generation).await)
+            };
             match with_tries(erased).await {
                 // Somebody else removes it too.
                 Err(error) if error.kind == ErrorKind::NotFound => {}

@@ -124,8 +124,20 @@ pub(super) async fn everything(gcs: &Gcs) -> Done<Vec<(String, Generation)>> {
     Ok(resources.into_iter().map(|one| (one.name, Generation(one.generation))).collect())
 }
 
-/// Removes one generation for good, live or not.
+/// Removes one generation for good that is not live. What is not will never be again, so there is
+/// no harm in the time between the look and the removal.
 pub(super) async fn erase(gcs: &Gcs, name: &str, generation: Generation) -> Done<()> {
+    if i64::try_from(generation.0).is_err() || generation.0 == 0 {
+        return Err(ErrorKind::NotFound.into());
+    }
+    match stat(gcs, name).await? {
+        Some(live) if live.generation == generation => Err(ErrorKind::Lost.into()),
+        _ => erase_any(gcs, name, generation).await,
+    }
+}
+
+/// Removes one generation for good, live or not.
+pub(super) async fn erase_any(gcs: &Gcs, name: &str, generation: Generation) -> Done<()> {
     let call = Call::new(Method::DELETE, gcs.object_path(name)).query("generation", generation);
     gcs.call(call).await.map(drop)
 }

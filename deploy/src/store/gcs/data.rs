@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use google_cloud_gax::error::Error;
+use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use google_cloud_gax::retry_policy::{RetryPolicy, RetryPolicyExt};
 use google_cloud_gax::retry_result::RetryResult;
 use google_cloud_gax::retry_state::RetryState;
@@ -29,8 +30,12 @@ use crate::store::{ErrorKind, Expect, Generation, Object, Progress};
 /// round trip more, and nothing is sent twice.
 const SESSION_FROM: usize = 1 << 20;
 
-/// How often a session is gone on with, and a read's range.
-const RESUMES_MAX: u32 = 5;
+/// How many attempts a session has, and a read's range. Beyond them the whole call is tried again
+/// by whoever makes it.
+const RESUMES_MAX: u32 = 4;
+
+/// The pause before a session is gone on with; it doubles.
+const RESUME_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often a caller is told how far a transfer has come.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -211,7 +216,8 @@ pub(super) async fn upload(
         .with_known_crc32c(sum)
         .with_resumable_upload_threshold(SESSION_FROM)
         // Only a session's attempts know how far the ones before them came.
-        .with_retry_policy(RetryableErrors.with_attempt_limit(RESUMES_MAX));
+        .with_retry_policy(RetryableErrors.with_attempt_limit(RESUMES_MAX))
+        .with_backoff_policy(backoff()?);
     if let Some(expected) = expected {
         request = request.set_if_generation_match(expected);
     }
@@ -241,6 +247,11 @@ pub(super) async fn upload(
             }
         }
     }
+}
+
+fn backoff() -> Done<ExponentialBackoff> {
+    let backoff = ExponentialBackoffBuilder::new().with_initial_delay(RESUME_PAUSE);
+    backoff.build().map_err(|error| Fault::invalid(error.to_string()))
 }
 
 /// A file's size and CRC-32C.

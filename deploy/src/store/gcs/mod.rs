@@ -258,6 +258,11 @@ impl Store for Gcs {
         self.done("delete", name, deleted)
     }
 
+    async fn erase(&self, name: &str, generation: Generation) -> Result<()> {
+        let erased = control::erase(self, name, generation).await;
+        self.done("erase", name, erased)
+    }
+
     fn watch(&self, name: &str) -> Result<Box<dyn Watch>> {
         Ok(Box::new(GcsWatch::new(self.clone(), name, self.access.poll_interval)))
     }

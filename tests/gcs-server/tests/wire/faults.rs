@@ -104,6 +104,9 @@ async fn late_stale_and_wrong() {
     assert!(begun.elapsed() >= Duration::from_millis(200));
 
     bench.server.faults().add(once(Kind::FlippedByte));
+    // Where there is no byte to flip, it waits for one.
+    assert_eq!(bench.read("nothing", "").await.status, 404);
+    assert!(!bench.server.faults().injected().contains_key(&Kind::StaleList));
     let wrong = bench.read("a", "").await;
     let differ = wrong.body.iter().zip(b"0123456789").filter(|(a, b)| a != b).count();
     assert_eq!((wrong.body.len(), differ), (10, 1));

@@ -41,6 +41,7 @@ async fn unknown_parameters_headers_and_fields_are_refused() {
         ("/storage/v1/b/bench/o/a?fields=nam", "nam"),
         ("/storage/v1/b/bench?projection=some", "projection"),
         ("/storage/v1/b/bench/o?fields=items(nam)", "nam"),
+        ("/storage/v1/b/bench/o/a?alt=media&fields=name", "fields"),
     ] {
         let refused = bench.get(path).await;
         assert_eq!(refused.status, 400, "{path}");

@@ -68,3 +68,34 @@ async fn tls() {
     let options = Options { tls: Some(missing), ..Options::new(dir.path()) };
     assert!(Server::start(options).unwrap_err().to_string().contains("/none"));
 }
+
+#[tokio::test]
+async fn a_bucket_vanishes_and_returns() {
+    let bench = Bench::new().await;
+    bench.put("a", "1", "").await.generation();
+    bench.server.faults().hide_buckets(["bench".to_owned()]);
+    let gone = bench.read("a", "").await;
+    assert_eq!((gone.status, gone.text()), (404, "The specified bucket does not exist."));
+    assert_eq!(bench.put("a", "2", "").await.status, 404);
+    assert_eq!(bench.get("/storage/v1/b/bench").await.reason(), "notFound");
+    let back = bench.call(Method::POST, "/_engr/faults", r#"{"hidden_buckets": []}"#).await;
+    assert_eq!(back.status, 200);
+    assert_eq!(bench.read("a", "").await.text(), "1");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong() {
+    let bench = Bench::new().await;
+    let before = deploy::Timestamp::now();
+    bench.call(Method::POST, "/_engr/faults", r#"{"clock_skew_secs": 864000}"#).await;
+    let put = bench.put("a", "1", "").await;
+    let created: deploy::Timestamp = put.json()["timeCreated"].as_str().unwrap().parse().unwrap();
+    assert!(created > before + Duration::from_secs(863_990), "{created}");
+    let told = |date: &str| {
+        deploy::Timestamp::strptime("%a, %d %b %Y %H:%M:%S %z", &date.replace("GMT", "+0000"))
+    };
+    assert!(told(put.header("date")).unwrap() > before + Duration::from_secs(863_990));
+    bench.server.faults().clear();
+    let right = told(bench.read("a", "").await.header("date")).unwrap();
+    assert!(right < before + Duration::from_secs(3600));
+}

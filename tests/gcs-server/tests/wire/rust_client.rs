@@ -107,8 +107,14 @@ async fn credentials_are_got_and_used() {
     let account = format!("{url}/v1/projects/-/serviceAccounts/a@b:generateAccessToken");
     let impersonated = serde_json::json!({"type": "impersonated_service_account",
         "service_account_impersonation_url": account, "source_credentials": user});
+    // It signs its tokens by itself, with a key that is for all to read.
+    bench.server.tokens().trust_issuer("signs@test-project.iam.gserviceaccount.com");
+    let service = serde_json::json!({"type": "service_account", "project_id": "test-project",
+        "private_key_id": "k", "private_key": include_str!("service_account_key.pem"),
+        "client_email": "signs@test-project.iam.gserviceaccount.com"});
     use google_cloud_auth::credentials as kinds;
     let all = [
+        kinds::service_account::Builder::new(service).build().unwrap(),
         kinds::user_account::Builder::new(user).build().unwrap(),
         kinds::external_account::Builder::new(external).build().unwrap(),
         kinds::impersonated::Builder::new(impersonated).build().unwrap(),

@@ -92,7 +92,7 @@ async fn a_clock_that_is_wrong() {
     let created: deploy::Timestamp = put.json()["timeCreated"].as_str().unwrap().parse().unwrap();
     assert!(created > before + Duration::from_secs(863_990), "{created}");
     let told = |date: &str| {
-        deploy::Timestamp::strptime("%a, %d %b %Y %H:%M:%S %z", &date.replace("GMT", "+0000"))
+        deploy::Timestamp::strptime("%a, %d %b %Y %H:%M:%S %z", date.replace("GMT", "+0000"))
     };
     assert!(told(put.header("date")).unwrap() > before + Duration::from_secs(863_990));
     bench.server.faults().clear();

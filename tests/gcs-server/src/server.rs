@@ -49,6 +49,23 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+impl Tls {
+    /// A certificate for `localhost` and 127.0.0.1 that is good for tests alone: its key is for
+    /// all to read. [`Self::test_authority`] vouches for it.
+    pub fn of_tests() -> Self {
+        Self { cert: test_file("cert.pem"), key: test_file("key.pem") }
+    }
+
+    /// The certificate of the authority that [`Self::of_tests`] is vouched for by.
+    pub fn test_authority() -> PathBuf {
+        test_file("ca.pem")
+    }
+}
+
+fn test_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tls").join(name)
+}
+
 /// Takes a line for each call: method, path and query, status (0 for none), and the fault.
 #[derive(Clone)]
 pub struct Log(Arc<dyn Fn(&str) + Send + Sync>);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -124,6 +125,11 @@ impl Server {
         self.world.service.tokens.clone()
     }
 
+    /// Sets its clock ahead, or back, as clients see it in `Date`.
+    pub fn shift_clock(&self, seconds: i64) {
+        self.world.clock_shift.store(seconds, Ordering::Relaxed);
+    }
+
     /// The folder of a bucket's bytes, for a [`deploy::store::Directory`] to read. Nobody else may
     /// write there.
     pub fn bucket_dir(&self, bucket: &str) -> PathBuf {
@@ -198,5 +204,6 @@ async fn open(
     let tokens = Tokens::default();
     fixed.into_iter().for_each(|token| tokens.add(token));
     let service = Service::open(dir, tokens).await?;
-    Ok(World { service, faults: Faults::default(), stats: Stats::default(), base, log })
+    let (faults, stats, clock_shift) = <(Faults, Stats, AtomicI64)>::default();
+    Ok(World { service, faults, stats, base, log, clock_shift })
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use deploy::Timestamp;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, DATE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) stats: Stats,
     pub(crate) base: Arc<str>,
     pub(crate) log: Option<Log>,
+    /// By how many seconds its clock is wrong, as clients see it.
+    pub(crate) clock_shift: AtomicI64,
 }
 
 /// A request's body: what came of it, and whether that is all.
@@ -46,7 +50,7 @@ impl World {
         let (method, path) = (head.method.clone(), head.uri.to_string());
         let base = Arc::clone(&self.base);
         let call = Call::new(head.method, &head.uri, head.headers, base, Timestamp::now());
-        let (reply, struck) = match call.and_then(|call| Ok((Route::of(&call)?, call))) {
+        let (mut reply, struck) = match call.and_then(|call| Ok((Route::of(&call)?, call))) {
             Ok((route, call)) => self.carry_out(&route, call, body).await,
             Err(problem) => {
                 self.stats.count_call(method.as_str(), "unknown");
@@ -59,7 +63,23 @@ impl World {
             let fault = struck.map(|kind| format!(" {kind}")).unwrap_or_default();
             log.line(&format!("{method} {path} {status}{fault}"));
         }
+        if let Ok(reply) = &mut reply {
+            self.date(reply);
+        }
         reply
+    }
+
+    /// Tells a wrong time. The right one is told anyway.
+    fn date(&self, reply: &mut Response<Reply>) {
+        let shift = self.clock_shift.load(Ordering::Relaxed);
+        let (distance, now) = (Duration::from_secs(shift.unsigned_abs()), Timestamp::now());
+        let told = if shift < 0 { now.checked_sub(distance) } else { now.checked_add(distance) };
+        let told = told.map(|told| told.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        if shift != 0
+            && let Some(told) = told.ok().and_then(|told| HeaderValue::from_str(&told).ok())
+        {
+            reply.headers_mut().insert(DATE, told);
+        }
     }
 
     async fn carry_out(

@@ -177,9 +177,7 @@ impl Fleet {
     /// When it cannot be opened.
     pub fn store(&self) -> Box<dyn Store> {
         match &self.bucket {
-            Bucket::Folder => {
-                Box::new(Directory::open(self.dir().bucket()).expect("the bucket"))
-            }
+            Bucket::Folder => Box::new(Directory::open(self.dir().bucket()).expect("the bucket")),
             Bucket::Gcs(server) => Box::new(bucket::gcs(server)),
         }
     }

@@ -7,6 +7,7 @@ pub mod engr;
 pub mod fake_fleet;
 pub mod fake_gcs;
 pub mod fleet;
+pub mod google;
 pub mod launch;
 pub mod load;
 pub mod mounts;

@@ -38,6 +38,16 @@ impl Mounts {
         Mounted(at.to_owned())
     }
 
+    /// Another file instead of the one at `at`.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn file(&self, at: &Path, instead: &Path) -> Mounted {
+        let flags = MsFlags::MS_BIND;
+        mount(Some(instead), at, None::<&str>, flags, None::<&str>).expect("a bind mount");
+        Mounted(at.to_owned())
+    }
+
     /// Nothing can be written below the folder while this is held.
     ///
     /// # Panics

@@ -51,7 +51,7 @@ impl Route {
             }
             ["upload", "storage", "v1", "b", bucket, "o"] => upload(call, bucket),
             ["_engr", what] => control(call, what).map(Self::Control),
-            ["token"] if is(call, "POST") => Some(Self::Token),
+            ["token"] | ["v1", "token"] if is(call, "POST") => Some(Self::Token),
             ["v1", "projects", "-", "serviceAccounts", account] if is(call, "POST") => {
                 account.ends_with(":generateAccessToken").then_some(Self::GenerateAccessToken)
             }

@@ -141,6 +141,11 @@ impl Server {
         self.world.service.tokens.clone()
     }
 
+    /// Sets its clock ahead, or back, as clients see it in `Date`.
+    pub fn shift_clock(&self, seconds: i64) {
+        self.world.faults.set_clock_skew_secs(seconds);
+    }
+
     /// The folder of a bucket's bytes, for a [`deploy::store::Directory`] to read. Nobody else may
     /// write there.
     pub fn bucket_dir(&self, bucket: &str) -> PathBuf {
@@ -215,5 +220,6 @@ async fn open(
     let tokens = Tokens::default();
     fixed.into_iter().for_each(|token| tokens.add(token));
     let service = Service::open(dir, tokens).await?;
-    Ok(World { service, faults: Faults::default(), stats: Stats::default(), base, log })
+    let (faults, stats) = <(Faults, Stats)>::default();
+    Ok(World { service, faults, stats, base, log })
 }

@@ -1,0 +1,658 @@
+//! Who `engr` asks Google as, and what it says when that does not work: over Google's own names,
+//! with TLS, and nothing in the product that knows of a test.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use deploy::store::gcs::bucket::NewBucket;
+use serde_json::{Value, json};
+use tests::engr::Transcript;
+use tests::google::{Google, METADATA};
+
+/// The bucket that `engr deploy` makes for the app.
+fn bucket() -> Value {
+    let location = "US-CENTRAL1".to_owned();
+    let new = NewBucket { project: "shop".to_owned(), app: "web".to_owned(), location };
+    new.to_json("shop-web")
+}
+
+/// Google with the app's bucket, and the app's settings.
+fn google() -> Option<Google> {
+    google_with(&[bucket()])
+}
+
+fn google_with(buckets: &[Value]) -> Option<Google> {
+    let google = Google::for_this_thread(buckets)?;
+    let app = json!({"project": "shop", "port": 8080, "build": {"command": "true", "output": "x"}});
+    google.place.write("engr.json", &json!({"apps": {"web": app}}).to_string());
+    google.service.tokens().require(true);
+    Some(google)
+}
+
+/// The variables that name a file of credentials.
+fn named(google: &Google, credentials: &Value) -> [(&'static str, String); 1] {
+    google.place.write("credentials.json", &credentials.to_string());
+    let path = google.place.path().join("credentials.json");
+    [("GOOGLE_APPLICATION_CREDENTIALS", path.display().to_string())]
+}
+
+fn engr(google: &Google, line: &str, variables: &[(&'static str, String)]) -> Transcript {
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    google.engr(line, &variables)
+}
+
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"\b\d+(\.\d+)? ms\b", "N ms");
+    settings
+}
+
+macro_rules! assert_transcript {
+    ($transcript:expr, @$expected:literal) => {
+        settings().bind(|| insta::assert_snapshot!($transcript, @$expected));
+    };
+}
+
+/// What both commands say of a bucket that has no state yet.
+fn both(google: &Google, variables: &[(&'static str, String)]) -> String {
+    let (status, doctor) =
+        (engr(google, "web status", variables), engr(google, "doctor", variables));
+    format!("{status}\n{doctor}")
+}
+
+fn service_account(google: &Google) -> Value {
+    json!({
+        "type": "service_account",
+        "project_id": "shop",
+        "private_key_id": "1",
+        "private_key": google.private_key(),
+        "client_email": "ci@shop.iam.gserviceaccount.com",
+        "client_id": "2",
+        "token_uri": "https://oauth2.googleapis.com/token",
+        "universe_domain": "googleapis.com",
+    })
+}
+
+fn user() -> Value {
+    json!({
+        "type": "authorized_user",
+        "account": "",
+        "client_id": "1.apps.googleusercontent.com",
+        "client_secret": "s",
+        "refresh_token": "1//r",
+        "universe_domain": "googleapis.com",
+    })
+}
+
+#[test]
+fn a_service_account_signs_by_itself() {
+    let Some(google) = google() else { return };
+    google.service.tokens().trust_issuer("ci@shop.iam.gserviceaccount.com");
+    let variables = named(&google, &service_account(&google));
+    assert_transcript!(both(&google, &variables), @"
+    $ engr web status
+    web has no release yet: `engr web deploy`
+
+    no instances: `engr web sync` makes them
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    ");
+    assert_eq!(google.calls("token"), 0);
+    let taken: Vec<_> = google.service.tokens().taken().into_iter().collect();
+    assert_eq!(taken, ["ci@shop.iam.gserviceaccount.com"]);
+}
+
+#[test]
+fn a_login_gives_its_refresh_token() {
+    let Some(google) = google() else { return };
+    let path = ".config/gcloud/application_default_credentials.json";
+    // The home is beside the folder.
+    google.place.write(&format!("../home/{path}"), &user().to_string());
+    assert_transcript!(both(&google, &[]), @"
+    $ engr web status
+    web has no release yet: `engr web deploy`
+
+    no instances: `engr web sync` makes them
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by ROOT/home/.config/gcloud/application_default_credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    ");
+    assert_eq!(google.calls("token"), 2, "one for each command");
+    assert_eq!(google.service.tokens().taken().len(), 2);
+}
+
+#[test]
+fn a_service_account_is_impersonated() {
+    let Some(google) = google() else { return };
+    let url = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/\
+               deployer@shop.iam.gserviceaccount.com:generateAccessToken";
+    let credentials = json!({
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": url,
+        "source_credentials": user(),
+        "delegates": [],
+    });
+    let variables = named(&google, &credentials);
+    assert_transcript!(both(&google, &variables), @"
+    $ engr web status
+    web has no release yet: `engr web deploy`
+
+    no instances: `engr web sync` makes them
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account deployer@shop.iam.gserviceaccount.com, impersonated, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    ");
+    assert_eq!((google.calls("token"), google.calls("generateAccessToken")), (2, 2));
+}
+
+#[test]
+fn another_providers_identity_is_exchanged() {
+    let Some(google) = google() else { return };
+    google.place.write("subject-token", "eyJ.of.ci");
+    let credentials = json!({
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/ci",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": google.place.path().join("subject-token")},
+    });
+    let variables = named(&google, &credentials);
+    assert_transcript!(both(&google, &variables), @"
+    $ engr web status
+    web has no release yet: `engr web deploy`
+
+    no instances: `engr web sync` makes them
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a federated identity, //iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/ci, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    ");
+    assert_eq!((google.calls("token"), google.calls("generateAccessToken")), (2, 0));
+    assert_eq!(google.service.tokens().taken().len(), 2);
+}
+
+#[test]
+fn a_machine_has_a_metadata_server() {
+    let Some(google) = google() else { return };
+    for host in [METADATA, "169.254.169.254"] {
+        let variables = [("GCE_METADATA_HOST", host.to_owned())];
+        assert_transcript!(both(&google, &variables), @"
+        $ engr web status
+        web has no release yet: `engr web deploy`
+
+        no instances: `engr web sync` makes them
+        (0)
+        $ engr doctor
+        engr
+          ok    version       engr 0.1.0
+        account
+          ok    account       this machine's service account, by its metadata server
+        web
+          ok    project       shop
+          ok    reach         https://storage.googleapis.com answers in 0.001 s
+          ok    clock         right to the second
+          ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+          ok    settings      as they should be
+          ok    permission    to read, publish and prune
+          ok    state         no release yet
+          ok    agents        none has reported yet
+        (0)
+        ");
+    }
+    let counts = google.metadata.stats().counts();
+    assert!(counts.of("metadata") >= 4, "{counts:?}");
+    assert_eq!(google.service.tokens().taken().len(), 4);
+    assert_eq!(google.calls("token"), 0);
+}
+
+/// A `gcloud` that says this.
+fn gcloud(google: &Google, script: &str) {
+    let path = google.programs().join("gcloud");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the program");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+}
+
+#[test]
+fn gcloud_is_asked_for_its_login() {
+    let Some(google) = google() else { return };
+    let answer = json!({
+        "configuration": {
+            "active_configuration": "default",
+            "properties": {"core": {"account": "ann@example.com", "project": "shop"}},
+        },
+        "credential": {"access_token": "ya29.of-gcloud", "token_expiry": "2099-01-01T00:00:00Z"},
+        "sentinels": {"config_sentinel": "/x"},
+    });
+    let args = "[ \"$*\" = 'config config-helper --format=json --quiet' ] || exit 9";
+    gcloud(&google, &format!("{args}\necho '{answer}'"));
+    google.service.tokens().add("ya29.of-gcloud");
+    assert_transcript!(both(&google, &[]), @"
+    $ engr web status
+    web has no release yet: `engr web deploy`
+
+    no instances: `engr web sync` makes them
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       ann@example.com, by gcloud's login
+      ok    project       shop, in gcloud's settings
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.000 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    ");
+    let taken: Vec<_> = google.service.tokens().taken().into_iter().collect();
+    assert_eq!(taken, ["ya29.of-gcloud"]);
+}
+
+#[test]
+fn without_credentials_it_says_how_to_get_some() {
+    let Some(google) = google() else { return };
+    assert_transcript!(both(&google, &[]), @"
+    $ engr web status
+    ! engr: there are no credentials for Google Cloud on this machine
+    !   → run `gcloud auth application-default login` (gcloud is part of the Google Cloud CLI)
+    !   → or let GOOGLE_APPLICATION_CREDENTIALS name a file of credentials, as in CI
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      bad   account       there are no credentials for Google Cloud on this machine
+                          → run `gcloud auth application-default login` (gcloud is part of the Google Cloud CLI); or or let GOOGLE_APPLICATION_CREDENTIALS name a file of credentials, as in CI
+    (30)
+    ");
+}
+
+#[test]
+fn gcloud_without_a_login_is_told() {
+    let Some(google) = google() else { return };
+    let told = "ERROR: (gcloud.config.config-helper) You do not currently have an active account \
+                selected.\nPlease run:\n\n  $ gcloud auth login\n\nto obtain new credentials.";
+    gcloud(&google, &format!("echo '{told}' >&2; exit 1"));
+    assert_transcript!(both(&google, &[]), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the credentials are not taken: gcloud gives no token: (gcloud.config.config-helper) You do not currently have an active account selected.
+    !   → run `gcloud auth application-default login`
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      bad   account       gcloud gives no token: (gcloud.config.config-helper) You do not currently have an active account selected., and there are no application default credentials
+                          → run `gcloud auth application-default login`
+    (30)
+    ");
+}
+
+#[test]
+fn a_file_that_is_no_key_is_named() {
+    let Some(google) = google() else { return };
+    let variables = named(&google, &Value::Null);
+    let path = google.place.path().join("credentials.json");
+    let mut told = Vec::new();
+    for text in ["{\"type\": \"service_account\",", "{}", r#"{"type": "service_account"}"#] {
+        fs::write(&path, text).expect("the file");
+        told.push(engr(&google, "web status", &variables).to_string());
+    }
+    let mut broken = service_account(&google);
+    broken["private_key"] = json!("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    fs::write(&path, broken.to_string()).expect("the file");
+    told.push(engr(&google, "web status", &variables).to_string());
+    told.push(engr(&google, "doctor", &variables).to_string());
+    fs::remove_file(&path).expect("the file");
+    told.push(engr(&google, "web status", &variables).to_string());
+    assert_transcript!(told.join("\n"), @"
+    $ engr web status
+    ! engr: cannot use the credentials in WORK/credentials.json (GOOGLE_APPLICATION_CREDENTIALS): cannot parse the credentials file EOF while parsing a value at line 1 column 27: EOF while parsing a value at line 1 column 27
+    !   → let GOOGLE_APPLICATION_CREDENTIALS name a whole file of credentials
+    (30)
+    $ engr web status
+    ! engr: cannot use the credentials in WORK/credentials.json (GOOGLE_APPLICATION_CREDENTIALS): cannot parse the credentials file no `type` field found.: no `type` field found.
+    !   → let GOOGLE_APPLICATION_CREDENTIALS name a whole file of credentials
+    (30)
+    $ engr web status
+    ! engr: cannot use the credentials in WORK/credentials.json (GOOGLE_APPLICATION_CREDENTIALS): cannot parse the credentials file missing field `client_email`: missing field `client_email`
+    !   → let GOOGLE_APPLICATION_CREDENTIALS name a whole file of credentials
+    (30)
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the credentials are not taken: unexpected error: failed to parse private key as RSA, ECDSA, or EdDSA
+    !   → run `gcloud auth application-default login`
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the credentials are not taken: unexpected error: failed to parse private key as RSA, ECDSA, or EdDSA
+                          → run `gcloud auth application-default login`
+    (30)
+    $ engr web status
+    ! engr: cannot use the credentials in WORK/credentials.json (GOOGLE_APPLICATION_CREDENTIALS): could not find or open the credentials file WORK/credentials.json. This file name was found in the `GOOGLE_APPLICATION_CREDENTIALS` environment variable. Verify this environment variable points to a valid file.: WORK/credentials.json. This file name was found in the `GOOGLE_APPLICATION_CREDENTIALS` environment variable. Verify this environment variable points to a valid file.
+    !   → let GOOGLE_APPLICATION_CREDENTIALS name a whole file of credentials
+    (30)
+    ");
+}
+
+#[test]
+fn a_login_that_was_revoked_is_told() {
+    let Some(google) = google() else { return };
+    google.service.tokens().refuse_grants(Some("invalid_grant"));
+    let variables = named(&google, &user());
+    assert_transcript!(both(&google, &variables), @r#"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the credentials are not taken: Request to fetch the token failed. Subsequent calls with this credential will also fail. and future attempts will not succeed: failed to refresh user access token, body=<{
+    !   "error": "invalid_grant",
+    !   "error_description": "Token has been expired or revoked."
+    ! }> and future attempts will not succeed: HTTP status client error (400 Bad Request) for url (https://oauth2.googleapis.com/token)
+    !   → run `gcloud auth application-default login`
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the credentials are not taken: Request to fetch the token failed. Subsequent calls with this credential will also fail. and future attempts will not succeed: failed to refresh user access token, body=<{
+      "error": "invalid_grant",
+      "error_description": "Token has been expired or revoked."
+    }> and future attempts will not succeed: HTTP status client error (400 Bad Request) for url (https://oauth2.googleapis.com/token)
+                          → run `gcloud auth application-default login`
+    (30)
+    "#);
+}
+
+#[test]
+fn a_token_that_is_not_taken_is_told() {
+    let Some(google) = google() else { return };
+    google.service.tokens().trust_issuer("somebody@else");
+    let variables = named(&google, &service_account(&google));
+    assert_transcript!(both(&google, &variables), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the credentials are not taken: HTTP 401: Invalid Credentials
+    !   → run `gcloud auth application-default login`
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      bad   bucket        cannot look at the bucket in gs://shop-web: the credentials are not taken: HTTP 401: Invalid Credentials
+                          → run `gcloud auth application-default login`
+    (30)
+    ");
+}
+
+#[test]
+fn what_the_caller_may_not_do_is_named() {
+    let Some(google) = google() else { return };
+    let variables = named(&google, &user());
+    google.service.tokens().deny_read("shop-web");
+    google.service.tokens().deny_write("shop-web");
+    let reading = both(&google, &variables);
+    google.service.tokens().allow_all("shop-web");
+    google.service.tokens().deny("shop-web", "storage.buckets.get");
+    let looking = engr(&google, "doctor", &variables);
+    assert_transcript!(format!("{reading}\n{looking}"), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: permission denied: HTTP 403: The caller does not have storage.objects.get access to the Google Cloud Storage object. Permission 'storage.objects.get' denied on resource (or it may not exist).
+    !   → `engr doctor` says who you are and what you may do
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.000 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      bad   permission    you may not do all that a deploy does: storage.objects.get, storage.objects.create, storage.objects.delete, storage.objects.list missing
+                          → have the role Storage Object Admin (roles/storage.objectAdmin) granted
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.000 s
+      ok    clock         right to the second
+      bad   bucket        HTTP 403: The caller does not have storage.buckets.get access to the Google Cloud Storage object. Permission 'storage.buckets.get' denied on resource (or it may not exist).
+                          → it may be somebody else's: name another with `config:set bucket gs://…`; or have storage.buckets.get granted
+    (30)
+    ");
+}
+
+#[test]
+fn doctor_tells_of_a_bucket_that_is_missing() {
+    let Some(google) = google_with(&[]) else { return };
+    let variables = named(&google, &user());
+    assert_transcript!(both(&google, &variables), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: there is no such bucket: HTTP 404: The specified bucket does not exist.
+    !   → the first deploy makes it: `engr <app> deploy`
+    (2)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.000 s
+      ok    clock         right to the second
+      weak  bucket        gs://shop-web is not there yet
+                          → the first deploy makes it: `engr web deploy`
+    (0)
+    ");
+}
+
+#[test]
+fn doctor_finds_settings_that_break_us_and_mends_what_it_can() {
+    let mut bucket = bucket();
+    bucket["versioning"]["enabled"] = json!(false);
+    bucket["retentionPolicy"] = json!({"retentionPeriod": "3600"});
+    bucket["lifecycle"] = json!({"rule": []});
+    let Some(google) = google_with(&[bucket]) else { return };
+    let variables = named(&google, &user());
+    let lines = ["doctor", "doctor web --fix", "doctor"];
+    let told = lines.map(|line| engr(&google, line, &variables).to_string());
+    assert_transcript!(told.join("\n"), @"
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning off, uniform access on, 0 lifecycle rules, soft delete 7 days
+      bad   settings      a retention policy forbids overwriting for 3600 s, so that state.json cannot be moved forward
+                          → remove the bucket's retention policy
+      bad   settings      versioning is off, so that there is no history and no rollback
+                          → `engr doctor web --fix` mends it
+      weak  settings      the lifecycle rules that remove old states and reports are missing
+                          → `engr doctor web --fix` mends it
+      ok    permission    to read, publish and prune
+    (2)
+    $ engr doctor web --fix
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning off, uniform access on, 0 lifecycle rules, soft delete 7 days
+      bad   settings      a retention policy forbids overwriting for 3600 s, so that state.json cannot be moved forward
+                          → remove the bucket's retention policy
+      ok    settings      mended: versioning is off, so that there is no history and no rollback; it holds for what is written 30 s from now
+      ok    settings      mended: the lifecycle rules that remove old states and reports are missing
+      ok    permission    to read, publish and prune
+    (2)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      ok    clock         right to the second
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      bad   settings      a retention policy forbids overwriting for 3600 s, so that state.json cannot be moved forward
+                          → remove the bucket's retention policy
+      ok    permission    to read, publish and prune
+    (2)
+    ");
+}
+
+#[test]
+fn doctor_sees_a_clock_that_is_wrong() {
+    let Some(google) = google() else { return };
+    let variables = named(&google, &user());
+    // Clocks that are told by the second differ by up to one more.
+    google.service.shift_clock(12);
+    let some = engr(&google, "doctor", &variables);
+    google.service.shift_clock(-3_600);
+    let much = engr(&google, "doctor", &variables);
+    assert_transcript!(format!("{some}\n{much}"), @"
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      weak  clock         this machine's clock is wrong by 11 s
+                          → set this machine's clock, by NTP
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+      ok    state         no release yet
+      ok    agents        none has reported yet
+    (0)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       a user's login, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.001 s
+      bad   clock         this machine's clock is wrong by 59m 59s
+                          → set this machine's clock, by NTP
+      ok    bucket        gs://shop-web in US-CENTRAL1: versioning on, uniform access on, 3 lifecycle rules, soft delete 7 days
+      ok    settings      as they should be
+      ok    permission    to read, publish and prune
+    (1)
+    ");
+}
+
+#[test]
+fn doctor_tells_when_nothing_answers() {
+    let Some(google) = google() else { return };
+    google.service.tokens().trust_issuer("ci@shop.iam.gserviceaccount.com");
+    let variables = named(&google, &service_account(&google));
+    google.service.faults().set_outage(gcs_server::Outage::Refuse);
+    let refused = engr(&google, "doctor", &variables);
+    google.service.faults().set_outage(gcs_server::Outage::Status(503));
+    let away = engr(&google, "doctor", &variables);
+    assert_transcript!(format!("{refused}\n{away}"), @"
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the bucket cannot be used at the moment: error sending request: client error (Connect): tcp connect error: Connection refused (os error 111)
+                          → see whether this machine reaches https://storage.googleapis.com
+    (1)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      ok    reach         https://storage.googleapis.com answers in 0.000 s
+      ok    clock         right to the second
+      bad   bucket        cannot look at the bucket in gs://shop-web: the bucket cannot be used at the moment: HTTP 503: The service is away.
+    (1)
+    ");
+}

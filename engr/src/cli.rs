@@ -91,6 +91,9 @@ pub struct DemoArgs {
     /// How many instances
     #[arg(long, default_value_t = 3)]
     pub instances: u32,
+    /// Use a bucket of Cloud Storage, at --endpoint or on an `engr-gcs-server` of its own
+    #[arg(long)]
+    pub gcs: bool,
     /// The fleet's port on 127.0.0.1 [default: 8080, or the next free one]
     #[arg(long)]
     pub port: Option<u16>,

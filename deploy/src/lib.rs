@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - [`layout`] names the bucket's objects.
-//! - [`state`], [`claim`] and [`release`] are what `state.json` holds, and the pure rules by which
+//! - [`state`], [`claim`], [`lock`] and [`release`] are what `state.json` holds, and the pure rules by which
 //!   one state follows another; [`publish`] carries such a step out by compare-and-set, and
 //!   [`history`] reads the steps that were taken.
 //! - [`store`] is the one way to the bucket.
@@ -29,6 +29,7 @@ pub mod history;
 pub mod id;
 pub mod layout;
 pub mod local_fleet;
+pub mod lock;
 pub mod log_line;
 pub mod publish;
 pub mod release;

@@ -186,8 +186,11 @@ pub enum AppCommand {
     /// Start every instance's release anew, by overlap
     #[command(display_order = 14)]
     Restart(PublishArgs),
-    /// Break a claim that somebody left behind
+    /// Freeze the app: nothing is published until it is unlocked
     #[command(display_order = 15)]
+    Lock(LockArgs),
+    /// Lift a freeze, and break a claim that somebody left behind
+    #[command(display_order = 16)]
     Unlock,
     /// Show the environment
     #[command(display_order = 20)]
@@ -305,7 +308,7 @@ pub struct PublishArgs {
     /// Publish only if this release is the current one
     #[arg(long, value_name = "vN", value_parser = release_number)]
     pub if_current: Option<u64>,
-    /// Wait for another's claim to end, this long at the most
+    /// Wait for another's claim, or a lock, to end, this long at the most
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "15m")]
     pub wait_lock: Option<Span>,
     /// How to follow it
@@ -354,7 +357,7 @@ pub struct StatusArgs {
 /// `engr <app> releases`.
 #[derive(Debug, Args)]
 pub struct ReleasesArgs {
-    /// All that was done to the app: claims and how they ended, and what was staged, too
+    /// All that was done to the app: claims and how they ended, locks, and what was staged, too
     #[arg(long)]
     pub all: bool,
     /// Only the newest N
@@ -363,6 +366,17 @@ pub struct ReleasesArgs {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `engr <app> lock`.
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Say why
+    #[arg(short, long, value_name = "MSG")]
+    pub message: String,
+    /// Until then: `2026-11-22T10:00Z`, `10:00` (the next), or for `2h` [default: until `unlock`]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
 }
 
 /// `engr <app> rollback`.

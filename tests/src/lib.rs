@@ -1,6 +1,7 @@
 //! Helpers of the tests.
 
 pub mod apps;
+pub mod bare_app;
 pub mod below;
 pub mod chance;
 pub mod engr;

@@ -80,7 +80,8 @@ fn help_lists_every_command_in_its_group() {
           releases       List the releases
           rollback       Go back to an earlier release
           restart        Start every instance's release anew, by overlap
-          unlock         Break a claim that somebody left behind
+          lock           Freeze the app: nothing is published until it is unlocked
+          unlock         Lift a freeze, and break a claim that somebody left behind
 
         The app's environment:
           env            Show the environment
@@ -114,7 +115,7 @@ fn help_lists_every_command_in_its_group() {
         Options:
           -m, --message <MSG>        Say what the release is for
               --if-current <vN>      Publish only if this release is the current one
-              --wait-lock[=<TIME>]   Wait for another's claim to end, this long at the most
+              --wait-lock[=<TIME>]   Wait for another's claim, or a lock, to end, this long at the most
               --detach               Return once it is published; do not follow the rollout
               --wait-timeout <TIME>  Stop following after this long (exit code 22); the rollout goes on
                                      [default: 15m]
@@ -266,6 +267,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         "message",
         "artifact",
         "claim",
+        "lock",
         "environment_staged",
         "address",
         "addresses",

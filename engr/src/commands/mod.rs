@@ -10,6 +10,7 @@ mod destroy_app;
 mod doctor;
 mod env;
 mod here;
+mod lock;
 mod logs;
 mod releases;
 mod restart;
@@ -60,6 +61,7 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Releases(args) => releases::run(&app, args).await,
         AppCommand::Rollback(args) => rollback::run(&app, args).await,
         AppCommand::Restart(args) => restart::run(&app, args).await,
+        AppCommand::Lock(args) => lock::run(&app, args).await,
         AppCommand::Unlock => unlock::run(&app).await,
         AppCommand::Env(args) => env::show(&app, args).await,
         AppCommand::EnvGet { key } => env::get(&app, &key).await,

@@ -22,6 +22,7 @@ pub async fn run(app: &AppContext, args: RollbackArgs) -> CommandResult {
     let publisher = Publisher::open(app, &args.publish, &output)?;
     let state = publisher.state().await?;
     let current = state.release.ok_or_else(|| no_release(&app.name))?;
+    publisher.unfrozen().await?;
     let known = Known::read(app).await?;
     let target = match args.release {
         Some(number) => named(&known, number, current.number, &app.name)?,

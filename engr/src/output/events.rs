@@ -7,7 +7,7 @@
 //! | `type` | when | fields |
 //! | --- | --- | --- |
 //! | `phase` | a phase has ended | `phase` (`claim`, `build`, `archive`, `fleet`, `upload`, `publish`, `rollout`), `detail`, `seconds` |
-//! | `waiting` | another's claim is waited for (`--wait-lock`) | `by`, `since`, `expires` |
+//! | `waiting` | another's claim or a lock is waited for (`--wait-lock`) | `what` (`claim`, `lock`), `by`, `since`, `expires`, and of a lock `message` |
 //! | `warning` | something is amiss, and the command goes on | `message` |
 //! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
 //! | `published` | the release is current from now on | `release`, `published`, `artifact` |
@@ -43,14 +43,20 @@ pub enum Event<'a> {
         /// How long it took.
         seconds: f64,
     },
-    /// Another's claim is waited for.
+    /// Another's claim, or a lock, is waited for.
     Waiting {
+        /// `claim` or `lock`.
+        what: &'static str,
         /// Whose.
         by: &'a str,
         /// Since when it is held.
         since: Timestamp,
-        /// When it ends if it is not renewed.
-        expires: Timestamp,
+        /// When it ends: a claim if it is not renewed, a lock if it has an end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
+        /// Why the app is locked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
     },
     /// Something is amiss, and the command goes on.
     Warning {

@@ -99,7 +99,8 @@ fn lost_to(claim: Option<Claim>) -> SwapError<NoStep> {
     SwapError::Refused(NoStep::Refused(Refused::ClaimLost(claim.map(Box::new))))
 }
 
-/// Renews the claim `id`, and ends with the reason when it is no longer there.
+/// Renews the claim `id`, and ends with the reason when it is no longer there, or nothing may be
+/// published under it any more.
 async fn keep(store: &dyn Store, app: &str, id: &Id) -> SwapError<NoStep> {
     // Without a watch the loss is seen at the next renewal.
     let mut watch = store.watch(layout::STATE).ok();
@@ -122,6 +123,9 @@ async fn keep(store: &dyn Store, app: &str, id: &Id) -> SwapError<NoStep> {
             state = next_state(&mut watch) => {
                 if state.claim.as_ref().is_none_or(|claim| claim.id != *id) {
                     return lost_to(state.claim);
+                }
+                if let Err(locked) = state.unfrozen(Timestamp::now()) {
+                    return SwapError::Refused(NoStep::Refused(locked));
                 }
             }
         }

@@ -31,6 +31,7 @@ pub(super) async fn run(
 ) -> CommandResult {
     let output = Output::new(args.follow.json);
     let publisher = Publisher::open(app, args, &output)?;
+    publisher.unfrozen().await?;
     for _ in 1..ATTEMPTS_MAX {
         match attempt(&publisher, stage, &apply).await? {
             Attempt::Ended(exit) => return Ok(exit),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deploy::Timestamp;
 use deploy::claim::Claim;
+use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
 use deploy::report::{Failure, Report, Version};
@@ -31,6 +32,8 @@ pub(super) struct Snapshot {
     pub(super) release: Option<Release>,
     /// A claim that binds others.
     pub(super) claim: Option<Claim>,
+    /// A lock that binds.
+    pub(super) lock: Option<Lock>,
     pub(super) staged: bool,
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
@@ -76,6 +79,7 @@ pub(super) struct Json<'a> {
     message: Option<&'a str>,
     artifact: Option<deploy::Digest>,
     claim: Option<ClaimJson<'a>>,
+    lock: Option<LockJson<'a>>,
     environment_staged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<&'a str>,
@@ -93,6 +97,14 @@ struct ClaimJson<'a> {
     expires: Timestamp,
 }
 
+#[derive(Debug, Serialize)]
+struct LockJson<'a> {
+    by: &'a str,
+    since: Timestamp,
+    message: &'a str,
+    until: Option<Timestamp>,
+}
+
 impl<'a> Source<'a> {
     /// Of the app's bucket and fleet.
     pub(super) fn open(app: &'a AppContext) -> CommandResult<Self> {
@@ -108,6 +120,7 @@ impl<'a> Source<'a> {
         Ok(Snapshot {
             app: self.app.name.clone(),
             claim: loaded.state.live_claim(Timestamp::now()).cloned(),
+            lock: loaded.state.live_lock(Timestamp::now()).cloned(),
             staged: loaded.state.staged_environment.is_some(),
             release: loaded.state.release,
             damage: loaded.damage.map(damage_text),
@@ -162,6 +175,12 @@ impl Snapshot {
                 by: &claim.by,
                 since: claim.since,
                 expires: claim.expires,
+            }),
+            lock: self.lock.as_ref().map(|lock| LockJson {
+                by: &lock.by,
+                since: lock.since,
+                message: &lock.message,
+                until: lock.until,
             }),
             environment_staged: self.staged,
             damage: self.damage.as_deref(),

@@ -24,6 +24,7 @@
 mod answer;
 mod buckets;
 mod call;
+mod carry_out;
 mod checksums;
 mod connection;
 mod control;
@@ -37,6 +38,7 @@ mod params;
 mod preconditions;
 mod problem;
 mod range;
+mod received;
 mod route;
 mod server;
 mod service;

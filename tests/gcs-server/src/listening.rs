@@ -35,7 +35,8 @@ impl Port {
         address.as_socket().ok_or_else(|| io::Error::other("no address of the internet's"))
     }
 
-    fn listen(&self) -> io::Result<TcpListener> {
+    /// Begins to listen.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
         let socket = bound(self.address()?.port())?;
         socket.listen(1024)?;
         socket.set_nonblocking(true)?;
@@ -88,13 +89,6 @@ pub(crate) async fn run(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             _ = outage.wait_for(|outage| *outage != Outage::Refuse) => {}
         }
-    }
-}
-
-impl Port {
-    /// Begins to listen.
-    pub(crate) fn open(&self) -> io::Result<TcpListener> {
-        self.listen()
     }
 }
 

@@ -201,7 +201,7 @@ fn live(
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let base = format!("{scheme}://{}", port.address()?).into();
         let world = Arc::new(open(&options.dir, options.tokens, base, options.log).await?);
-        let listener = port.open()?;
+        let listener = port.listen()?;
         // The one who started it waits for this.
         let _ = tell.send((Arc::clone(&world), Handle::current()));
         listening::run(world, port, listener, acceptor, stopped).await

@@ -24,6 +24,7 @@ use deploy::local_fleet::LocalDir;
 use deploy::release::Artifact;
 use deploy::store::{Directory, Expect, Store};
 use deploy::{Digest, layout};
+use gcs_server::Server;
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
@@ -66,19 +67,24 @@ pub struct Fleet {
 impl Fleet {
     /// An app with so many instances and no release. Other tests may run beside it.
     pub fn new(instances: u32) -> Self {
-        Self::with_turn(instances, Turn::shared())
+        Self::with_turn(instances, Turn::shared(), Bucket::of_this_run)
+    }
+
+    /// The same, with a bucket of Cloud Storage in every run.
+    pub fn on_gcs(instances: u32) -> Self {
+        Self::with_turn(instances, Turn::alone(), Bucket::on_gcs)
     }
 
     /// The same, while no other fleet of this process is there: for tests that load the machine or
     /// measure time.
     pub fn alone(instances: u32) -> Self {
-        Self::with_turn(instances, Turn::alone())
+        Self::with_turn(instances, Turn::alone(), Bucket::of_this_run)
     }
 
-    fn with_turn(instances: u32, turn: Turn) -> Self {
+    fn with_turn(instances: u32, turn: Turn, bucket: fn(&mut Place) -> Bucket) -> Self {
         left::adopt_orphans();
         let mut place = Place::new();
-        let bucket = Bucket::of_this_run(&mut place);
+        let bucket = bucket(&mut place);
         let port = port::free();
         let mut settings = json!({
             "project": "local", "port": port, "instance-count": instances,
@@ -179,6 +185,17 @@ impl Fleet {
         match &self.bucket {
             Bucket::Folder => Box::new(Directory::open(self.dir().bucket()).expect("the bucket")),
             Bucket::Gcs(server) => Box::new(bucket::gcs(server)),
+        }
+    }
+
+    /// The server that the bucket is on.
+    ///
+    /// # Panics
+    /// When it is in a folder.
+    pub fn gcs(&self) -> &Server {
+        match &self.bucket {
+            Bucket::Gcs(server) => server,
+            Bucket::Folder => panic!("the bucket is in a folder"),
         }
     }
 

@@ -32,10 +32,17 @@ impl Bucket {
     /// When it cannot be made, or the variable asks for a kind that there is not.
     pub(super) fn of_this_run(place: &mut Place) -> Self {
         match std::env::var(VARIABLE).as_deref() {
-            Err(_) => return Self::Folder,
-            Ok("gcs") => {}
+            Err(_) => Self::Folder,
+            Ok("gcs") => Self::on_gcs(place),
             Ok(other) => panic!("{VARIABLE} is {other:?}, and may be `gcs`"),
         }
+    }
+
+    /// On Cloud Storage, whatever this run is about.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub(super) fn on_gcs(place: &mut Place) -> Self {
         let server = Server::start(Options::new(place.root().join("gcs"))).expect("a server");
         place.set_endpoint(server.url());
         let location = "US-CENTRAL1".to_owned();

@@ -38,6 +38,9 @@ pub struct State {
     /// Who is deploying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// Who wrote this state. The next one carries another, or an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
     /// Numbers up to this one are taken, though this state does not show by whom: set when states
     /// were lost to damage that may have held releases.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -45,6 +48,30 @@ pub struct State {
     /// What a newer `engr` wrote and this one does not know: kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// Who took a step from one state to the next: what the step was follows from the two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Author {
+    /// Who, `user@host`.
+    pub by: String,
+    /// When, by that one's clock.
+    pub at: Timestamp,
+    /// The claim that it was done under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<Id>,
+}
+
+impl Author {
+    fn new(by: &str, at: Timestamp) -> Option<Self> {
+        Some(Self { by: by.to_owned(), at, under: None })
+    }
+
+    /// The holder of `claim`, under it.
+    fn under(claim: &Claim, at: Timestamp) -> Option<Self> {
+        Some(Self { by: claim.by.clone(), at, under: Some(claim.id.clone()) })
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -88,6 +115,7 @@ impl State {
             release: None,
             staged_environment: None,
             claim: None,
+            author: None,
             numbers_taken: 0,
             other: Map::new(),
         }
@@ -134,7 +162,7 @@ impl State {
     pub fn claimed(self, claim: Claim, now: Timestamp) -> Result<Self, Refused> {
         match self.live_claim(now) {
             Some(other) if other.id != claim.id => Err(Refused::Claimed(Box::new(other.clone()))),
-            _ => Ok(Self { claim: Some(claim), ..self }),
+            _ => Ok(Self { author: Author::under(&claim, now), claim: Some(claim), ..self }),
         }
     }
 
@@ -152,34 +180,42 @@ impl State {
             Some(claim) if claim.id == *id => {
                 let artifact = artifact.or(claim.artifact);
                 let claim = Claim { expires: now + CLAIM_LIFE, artifact, ..claim.clone() };
-                Ok(Self { claim: Some(claim), ..self })
+                Ok(Self { author: Author::under(&claim, now), claim: Some(claim), ..self })
             }
             other => Err(Refused::ClaimLost(other.clone().map(Box::new))),
         }
     }
 
     /// The claim `id` is given up; anybody else's is left alone.
-    pub fn unclaimed(self, id: &Id) -> Self {
+    pub fn unclaimed(self, id: &Id, now: Timestamp) -> Self {
         match &self.claim {
-            Some(claim) if claim.id == *id => Self { claim: None, ..self },
+            Some(claim) if claim.id == *id => {
+                Self { author: Author::under(claim, now), claim: None, ..self }
+            }
             _ => self,
         }
     }
 
-    /// Whoever's claim it is, it is gone.
-    pub fn unlocked(self) -> Self {
-        Self { claim: None, ..self }
+    /// Whoever's claim it is, it is gone: `by` breaks it.
+    pub fn unlocked(self, by: &str, now: Timestamp) -> Self {
+        Self { claim: None, author: Author::new(by, now), ..self }
     }
 
-    /// `environment` waits for the next deploy; with none, nothing waits any longer.
+    /// `environment` waits for the next deploy, as `by` wants it; with none, nothing waits any
+    /// longer.
     ///
     /// # Errors
     /// [`Refused::Claimed`]: a deploy under way would lose its publish to this write.
-    pub fn staged(self, environment: Option<Digest>, now: Timestamp) -> Result<Self, Refused> {
+    pub fn staged(
+        self,
+        environment: Option<Digest>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
         if let Some(claim) = self.live_claim(now) {
             return Err(Refused::Claimed(Box::new(claim.clone())));
         }
-        Ok(Self { staged_environment: environment, ..self })
+        Ok(Self { staged_environment: environment, author: Author::new(by, now), ..self })
     }
 
     /// The next release is current, and the claim has ended.
@@ -226,7 +262,8 @@ impl State {
             settings: draft.settings,
         };
         let staged_environment = self.staged_environment.filter(|_| !takes_staged);
-        Ok(Self { release: Some(release), claim: None, staged_environment, ..self })
+        let author = Some(Author { by: release.by.clone(), at: now, under: under.cloned() });
+        Ok(Self { release: Some(release), claim: None, staged_environment, author, ..self })
     }
 }
 

@@ -91,6 +91,9 @@ pub struct DemoArgs {
     /// How many instances
     #[arg(long, default_value_t = 3)]
     pub instances: u32,
+    /// Use a bucket of Cloud Storage, at --endpoint or on an `engr-gcs-server` of its own
+    #[arg(long)]
+    pub gcs: bool,
     /// The fleet's port on 127.0.0.1 [default: 8080, or the next free one]
     #[arg(long)]
     pub port: Option<u16>,
@@ -176,7 +179,7 @@ pub enum AppCommand {
     Status(StatusArgs),
     /// List the releases
     #[command(display_order = 12)]
-    Releases(JsonFlag),
+    Releases(ReleasesArgs),
     /// Go back to an earlier release
     #[command(display_order = 13)]
     Rollback(RollbackArgs),
@@ -348,6 +351,20 @@ pub struct StatusArgs {
     pub at: Option<String>,
 }
 
+/// `engr <app> releases`.
+#[derive(Debug, Args)]
+pub struct ReleasesArgs {
+    /// All that was done to the app: claims and how they ended, and what was staged, too
+    #[arg(long)]
+    pub all: bool,
+    /// Only the newest N
+    #[arg(short, value_name = "N")]
+    pub n: Option<usize>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `engr <app> rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
@@ -516,7 +533,8 @@ impl Cli {
             };
         };
         match command {
-            AppCommand::Config(flag) | AppCommand::Releases(flag) => flag.json,
+            AppCommand::Config(flag) => flag.json,
+            AppCommand::Releases(args) => args.json,
             AppCommand::Deploy(args) => args.publish.follow.json,
             AppCommand::Rollback(args) => args.publish.follow.json,
             AppCommand::Restart(args) => args.follow.json,

@@ -12,7 +12,12 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Place {
     root: TempDir,
+    /// Where Cloud Storage is for commands that are run here.
+    endpoint: String,
 }
+
+/// Nobody's real buckets, whatever the machine's owner is logged in to: nothing listens there.
+const NOWHERE: &str = "http://127.0.0.1:1";
 
 impl Default for Place {
     fn default() -> Self {
@@ -30,7 +35,12 @@ impl Place {
         for folder in ["work", "home", "tmp"] {
             fs::create_dir(root.path().join(folder)).expect("a folder");
         }
-        Self { root }
+        Self { root, endpoint: NOWHERE.to_owned() }
+    }
+
+    /// From now on commands that are run here find Cloud Storage at `endpoint`.
+    pub fn set_endpoint(&mut self, endpoint: impl Into<String>) {
+        self.endpoint = endpoint.into();
     }
 
     /// The folder that commands are run in.
@@ -76,8 +86,7 @@ impl Place {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env_clear();
-        // Nobody's real buckets, whatever the machine's owner is logged in to: nothing listens there.
-        command.env("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1");
+        command.env("STORAGE_EMULATOR_HOST", &self.endpoint);
         for name in ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }

@@ -1,6 +1,7 @@
 //! A real fleet in a folder of its own: `engr`, its agents, the balancer and the app, as somebody
 //! at a shell has them. All of it goes with the value, and whatever stays behind fails the test.
 
+mod bucket;
 mod left;
 mod loads;
 mod port;
@@ -33,6 +34,7 @@ pub use loads::{CLIENTS, Loads};
 pub use status::{Instance, Line, Status};
 pub use wait::{LIMIT, blocking, until, within};
 
+use bucket::Bucket;
 use turn::Turn;
 
 /// The app's name.
@@ -47,6 +49,8 @@ const TAG: &str = "tag";
 /// An app and its fleet.
 #[derive(Debug)]
 pub struct Fleet {
+    /// Outlives what lies in `place`.
+    bucket: Bucket,
     place: Place,
     port: u16,
     settings: Map<String, Value>,
@@ -73,16 +77,19 @@ impl Fleet {
 
     fn with_turn(instances: u32, turn: Turn) -> Self {
         left::adopt_orphans();
-        let place = Place::new();
+        let mut place = Place::new();
+        let bucket = Bucket::of_this_run(&mut place);
         let port = port::free();
-        let settings = json!({
+        let mut settings = json!({
             "project": "local", "port": port, "instance-count": instances,
             "build": {"command": "true", "output": PROGRAM}, "include": [TAG],
             "settle": "300ms", "health-window": "100ms", "ready-within": "20s",
         });
+        bucket.add_settings(&mut settings);
         let Value::Object(settings) = settings else { unreachable!("an object is written above") };
         let _gone = left::MustGo(place.root());
         let fleet = Self {
+            bucket,
             place,
             port,
             settings,
@@ -168,8 +175,11 @@ impl Fleet {
     ///
     /// # Panics
     /// When it cannot be opened.
-    pub fn store(&self) -> Directory {
-        Directory::open(self.dir().bucket()).expect("the bucket")
+    pub fn store(&self) -> Box<dyn Store> {
+        match &self.bucket {
+            Bucket::Folder => Box::new(Directory::open(self.dir().bucket()).expect("the bucket")),
+            Bucket::Gcs(server) => Box::new(bucket::gcs(server)),
+        }
     }
 
     /// Where the bucket keeps the generations of an object, by its name.

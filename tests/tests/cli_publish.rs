@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use deploy::claim::Claim;
 use deploy::history::History;
+use deploy::id::Id;
 use deploy::layout;
 use deploy::publish::{load, swap};
 use deploy::state::{Refused, State};
@@ -513,6 +515,60 @@ async fn rollback_names_what_it_can_go_back_to() {
     "#);
     let state = app.state().await;
     assert_eq!(state.release.unwrap().environment, None);
+}
+
+#[tokio::test]
+async fn releases_all_tells_of_every_claim_and_how_it_ended() {
+    let app = App::new();
+    assert_transcript!(app.engr(&["releases", "--all"]), @r#"
+        $ engr hello releases --all
+        hello has no release yet: `engr hello deploy`
+        (0)
+    "#);
+    app.engr(&["deploy", "--detach", "-m", "the first"]);
+    app.engr(&["env:set", "--stage", "A=1"]);
+    app.builds("exit 1");
+    app.deploy();
+    let claim = |id: &str, at: Timestamp| Claim::new(Id::fixed(id), "bob@desk".to_owned(), at);
+    let now = Timestamp::now();
+    app.change(|state| state.claimed(claim("broken", now), now)).await;
+    app.engr(&["unlock"]);
+    let before = now - Duration::from_secs(60);
+    app.change(|state| state.claimed(claim("left", before), before)).await;
+    assert_transcript!(app.engr(&["releases", "--all"]), @r#"
+        $ engr hello releases --all
+           RELEASE  WHEN   WHO   WHAT   COMMIT  ARTIFACT   OUTCOME  MESSAGE
+           CLOCK  bob@desk   claim expired   held since CLOCK
+           CLOCK  bob@desk   claimed
+           CLOCK  tester@HOST  claim broken   bob@desk's, held since CLOCK
+           CLOCK  bob@desk   claimed
+           CLOCK  tester@HOST  claim given up   held since CLOCK
+           CLOCK  tester@HOST  claimed
+           CLOCK  tester@HOST  staged   an environment, for the next deploy
+        *  v1   CLOCK  tester@HOST  deploy   -   SHA  -   the first
+           CLOCK  tester@HOST  claimed   SHA   renewed once
+        (0)
+    "#);
+    assert_transcript!(app.engr(&["releases", "--all", "-n", "2"]), @r#"
+        $ engr hello releases --all -n 2
+          RELEASE  WHEN   WHO   WHAT   COMMIT  ARTIFACT  OUTCOME  MESSAGE
+           CLOCK  bob@desk  claim expired   held since CLOCK
+           CLOCK  bob@desk  claimed
+        (0)
+    "#);
+    assert_transcript!(app.engr(&["releases", "-n", "1"]), @r#"
+        $ engr hello releases -n 1
+           RELEASE  WHEN   WHO   WHAT   COMMIT  ARTIFACT   OUTCOME  MESSAGE
+        *  v1   CLOCK  tester@HOST  deploy  -   SHA  -   the first
+        (0)
+    "#);
+    let listed = app.engr(&["releases", "--all", "--json", "-n", "3"]).result();
+    let steps = listed["steps"].as_array().unwrap();
+    let words: Vec<_> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert_eq!(words, ["claim-expired", "claimed", "claim-broken"]);
+    assert_eq!(steps[2]["claim"]["by"], "bob@desk");
+    assert!(steps[2]["by"].as_str().unwrap().starts_with("tester@"), "{listed}");
+    assert_eq!(listed["releases"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use deploy::layout;
-use deploy::store::{Expect, Store};
+use deploy::store::Expect;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -66,7 +66,7 @@ fn deploy_and(fleet: &Fleet, tag: &str, damage: impl Fn(&str)) -> Transcript {
     let current = fleet.status().release;
     let deploy = fleet.start(&["deploy"]);
     until("it is published", || (fleet.status().release > current).then_some(()));
-    let state = blocking(deploy::publish::load(&fleet.store(), "shop")).expect("the state").state;
+    let state = blocking(deploy::publish::load(&*fleet.store(), "shop")).expect("the state").state;
     damage(&layout::artifact(&state.release.expect("a release").artifact.digest));
     send(Signal::SIGCONT);
     deploy.wait(fleet.place())

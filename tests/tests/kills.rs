@@ -193,7 +193,9 @@ fn an_agent_that_is_told_to_end_ends_its_app_first() {
         slow.join().expect("no panic").expect("a whole answer")
     });
     assert_eq!((answer.status, answer.body.as_str()), (200, "after 1500 ms"));
-    until("all is gone", || fleet.app_processes().is_empty().then_some(()));
+    let is_agent = |process: &Process| process.pid == agent;
+    until("the agent has ended", || (!fleet.processes().iter().any(is_agent)).then_some(()));
+    assert_eq!(fleet.app_processes(), []);
     let said: Vec<String> = fleet.logs().into_iter().map(|line| line.text).collect();
     let position = |text: &str| said.iter().position(|line| line.contains(text));
     let (told, finished) = (position("got SIGTERM"), position("finished"));

@@ -19,10 +19,11 @@ const POLL: Duration = Duration::from_millis(50);
 /// What fake-gcs-server does not do (1.54): conditional reads, preconditions of deletions, the
 /// removal of one generation (it removes the live one), and sessions of uploads at any port but 80,
 /// for a client whose Host header leaves the port out.
-const NOT_BY_THE_FAKE: [&str; 5] = [
+const NOT_BY_THE_FAKE: [&str; 6] = [
     "read-if-changed",
     "delete-refused",
     "erase",
+    "erase-refused",
     "race-erased-while-written",
     "files-there-and-back",
 ];

@@ -135,11 +135,11 @@ impl Deployer {
 
     async fn stage(&self, id: &str) {
         let environment = Digest::of(artifact(id).digest.to_string().as_bytes());
-        let _ = self.swap(|state, now| state.staged(Some(environment), now)).await;
+        let _ = self.swap(|state, now| state.staged(Some(environment), &self.name, now)).await;
     }
 
     async fn unlock(&self) {
-        let _ = self.swap(|state, _| Ok(state.unlocked())).await;
+        let _ = self.swap(|state, now| Ok(state.unlocked(&self.name, now))).await;
     }
 
     async fn swap(

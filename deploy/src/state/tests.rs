@@ -109,15 +109,21 @@ fn a_claim_is_renewed_while_it_is_there() {
     let refused = state.clone().renewed(&Id::fixed("b"), None, at(1)).unwrap_err();
     assert_eq!(refused, Refused::ClaimLost(Some(Box::new(claim("a", 0)))));
     assert_eq!(refused.to_string(), "the claim was taken away, a@laptop is deploying now");
-    let refused = state.unlocked().renewed(&Id::fixed("a"), None, at(1)).unwrap_err();
+    let refused = state.unlocked("b", at(1)).renewed(&Id::fixed("a"), None, at(1)).unwrap_err();
     assert_eq!(refused.to_string(), "the claim was taken away");
 }
 
 #[test]
 fn a_claim_is_given_up_by_its_owner_or_broken_by_anybody() {
-    assert_eq!(claimed("a", 0).unclaimed(&Id::fixed("a")).claim, None);
-    assert_eq!(claimed("a", 0).unclaimed(&Id::fixed("b")), claimed("a", 0));
-    assert_eq!(claimed("a", 0).unlocked().claim, None);
+    let author = |state: State| state.author.map(|author| (author.by, author.at, author.under));
+    let given_up = claimed("a", 0).unclaimed(&Id::fixed("a"), at(3));
+    assert_eq!(given_up.claim, None);
+    let own = ("a@laptop".to_owned(), at(3), Some(Id::fixed("a")));
+    assert_eq!(author(given_up), Some(own), "under the claim that ends by it");
+    assert_eq!(claimed("a", 0).unclaimed(&Id::fixed("b"), at(3)), claimed("a", 0));
+    let broken = claimed("a", 0).unlocked("b@desk", at(3));
+    assert_eq!(broken.claim, None);
+    assert_eq!(author(broken), Some(("b@desk".to_owned(), at(3), None)));
 }
 
 #[test]
@@ -159,16 +165,16 @@ fn a_publish_can_expect_the_current_release() {
 #[test]
 fn a_staged_environment_waits_for_the_release_that_has_it() {
     let staged = Digest::of(b"staged");
-    let state = State::new("app").staged(Some(staged), at(0)).unwrap();
+    let state = State::new("app").staged(Some(staged), "a", at(0)).unwrap();
     let state = publish(state, "without");
     assert_eq!(state.staged_environment, Some(staged));
     assert_eq!(state.release.as_ref().unwrap().environment, None);
     let with = Draft { environment: Some(staged), ..draft("with", "a") };
     let taken = state.clone().published(with, None, None, at(0)).unwrap();
     assert_eq!(taken.staged_environment, None);
-    assert_eq!(state.staged(None, at(0)).unwrap().staged_environment, None);
+    assert_eq!(state.staged(None, "a", at(0)).unwrap().staged_environment, None);
 
-    let refused = claimed("a", 0).staged(Some(staged), at(1)).unwrap_err();
+    let refused = claimed("a", 0).staged(Some(staged), "a", at(1)).unwrap_err();
     assert_eq!(refused, Refused::Claimed(Box::new(claim("a", 0))));
-    claimed("a", 0).staged(Some(staged), at(30)).unwrap();
+    claimed("a", 0).staged(Some(staged), "a", at(30)).unwrap();
 }

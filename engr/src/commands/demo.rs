@@ -5,6 +5,7 @@
 //! the fleet is stopped and the folder removed, unless `--keep` says otherwise.
 
 mod example;
+mod gcs;
 mod load;
 mod scratch;
 mod steps;
@@ -17,6 +18,7 @@ use crate::fleet;
 use crate::output::{Style, Table, print};
 
 use example::Example;
+use gcs::DemoGcs;
 use load::{CLIENTS_OF_A_KIND, Count, Load};
 use scratch::Scratch;
 use steps::{Released, Steps};
@@ -34,10 +36,12 @@ pub async fn run(args: DemoArgs) -> CommandResult {
     let port = port(args.port)?;
     let example = Example::new(args.lang.unwrap_or_else(installed));
     let scratch = Scratch::new()?;
-    let steps = Steps::new(&scratch)?;
+    let gcs = if args.gcs { Some(DemoGcs::new(&scratch).await?) } else { None };
+    let steps = Steps::new(&scratch, gcs.as_ref())?;
     let shown = show(&args, port, example, &scratch, &steps).await;
     if args.keep {
         scratch.keep(&steps);
+        gcs.into_iter().for_each(DemoGcs::keep);
         return shown;
     }
     if shown.as_ref().is_err_and(|failure| failure.exit == Exit::Interrupted) {
@@ -45,9 +49,16 @@ pub async fn run(args: DemoArgs) -> CommandResult {
     }
     // The folder holds all that is needed to find and stop the fleet: it goes last.
     match (steps.destroy().await, shown) {
-        (Ok(()), shown) => scratch.remove().and(shown),
+        (Ok(()), shown) => {
+            let ended = match gcs {
+                Some(gcs) => gcs.end().await,
+                None => Ok(()),
+            };
+            ended.and(scratch.remove()).and(shown)
+        }
         (Err(left), shown) => {
             scratch.keep(&steps);
+            gcs.into_iter().for_each(DemoGcs::keep);
             shown.and(Err(left))
         }
     }

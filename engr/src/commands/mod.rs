@@ -57,7 +57,7 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::ConfigUnset { key, stage } => config::unset(&app.name, &key, stage).await,
         AppCommand::Deploy(args) => deploy_app::run(&app, args).await,
         AppCommand::Status(args) => status::run(&app, args).await,
-        AppCommand::Releases(flag) => releases::run(&app, flag.json).await,
+        AppCommand::Releases(args) => releases::run(&app, args).await,
         AppCommand::Rollback(args) => rollback::run(&app, args).await,
         AppCommand::Restart(args) => restart::run(&app, args).await,
         AppCommand::Unlock => unlock::run(&app).await,

@@ -13,10 +13,15 @@ pub async fn run(app: &AppContext) -> CommandResult {
     let output = Output::new(false);
     let store = app.store()?;
     let mut broken = None;
+    let by = app.actor();
     let swapped = swap(&*store, &app.name, |state| {
         broken = state.claim.clone();
         // Nothing is written where there is nothing to break.
-        if broken.is_some() { Ok(state.unlocked()) } else { Err(NoStep::Moved) }
+        if broken.is_some() {
+            Ok(state.unlocked(&by, Timestamp::now()))
+        } else {
+            Err(NoStep::Moved)
+        }
     });
     match swapped.await {
         Ok(swapped) => {

@@ -81,7 +81,7 @@ impl HeldClaim {
         let given = swap(&*self.store, &self.app, |state| {
             // Nothing is written where the claim is gone already.
             match state.claim.as_ref().is_some_and(|claim| claim.id == self.id) {
-                true => Ok(state.unclaimed(&self.id)),
+                true => Ok(state.unclaimed(&self.id, Timestamp::now())),
                 false => Err(NoStep::Refused(Refused::ClaimLost(None))),
             }
         });

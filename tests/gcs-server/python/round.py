@@ -7,6 +7,7 @@ Nothing here is adapted to the server but its address. Each check is exact.
 
 import base64
 import hashlib
+import io
 import os
 import re
 import sys
@@ -128,8 +129,19 @@ def uploads(bucket):
     empty.upload_from_string(b"")
     same((empty.size, empty.download_as_bytes()), (0, b""))
 
-    wrong = bucket.blob("wrong", crc32c_checksum="AAAAAA==")
-    fails(exceptions.BadRequest, lambda: wrong.upload_from_string(b"not empty"))
+    wrong = bucket.blob("wrong")
+    wrong.crc32c = "AAAAAA=="
+    error = fails(
+        exceptions.BadRequest,
+        lambda: wrong.upload_from_string(b"not empty", checksum=None),
+    )
+    mismatch = f'Provided CRC32C "AAAAAA==" doesn\'t match calculated CRC32C "{checksums(b"not empty")[0]}".'
+    same(mismatch.replace('"', '\\"') in error.message, True)
+    wrong = bucket.blob("wrong", chunk_size=MIB)
+    whole = lambda: wrong.upload_from_file(
+        io.BytesIO(b"x" * 2 * MIB), crc32c_checksum_value="AAAAAA==", checksum=None
+    )
+    fails(exceptions.BadRequest, whole)
     same(bucket.blob("wrong").exists(), False)
     return first, second
 
@@ -208,6 +220,8 @@ def versions(client, bucket, first, second):
     same((live.generation, live.metageneration), (second, 2))
     same(bucket.get_blob("state.json").metadata, {"note": "kept"})
 
+    # A blob that has been loaded names its generation, and deletes that for good.
+    live = bucket.blob("state.json")
     fails(exceptions.PreconditionFailed, lambda: live.delete(if_generation_match=first))
     live.delete(if_generation_match=second)
     same(bucket.get_blob("state.json"), None)

@@ -15,7 +15,7 @@
 //!
 //! Where it differs from the real service on purpose: generations do not tell the time (they are a
 //! bucket's time of creation in microseconds, and count up), of objects under `fleet/` only the two
-//! newest versions are kept, sessions of resumable uploads end with the server, self-signed tokens
+//! newest versions are kept, names end where a file's name does (255 bytes, percent-encoded), sessions of resumable uploads end with the server, self-signed tokens
 //! are looked at without checking the signature, and nothing costs anything.
 //!
 //! [`Server`] runs on threads of its own, so that plain tests can use it; `engr-gcs-server` runs
@@ -26,6 +26,7 @@ mod buckets;
 mod call;
 mod checksums;
 mod connection;
+mod control;
 mod credentials;
 mod faults;
 mod fields;

@@ -48,6 +48,7 @@ Faults:
   curl http://127.0.0.1:PORT/_engr/faults -d '{\"probability\": 0.1, \"seed\": 1,
     \"kinds\": [\"unavailable-after\", \"cut-after\"], \"match\": {\"name\": \"state.json\"}, \"count\": 5}'
   curl http://127.0.0.1:PORT/_engr/faults -d '{\"outage\": 503}'     (or \"refuse\", or null)
+  curl http://127.0.0.1:PORT/_engr/faults -d '{\"hidden_buckets\": [\"my-bucket\"], \"clock_skew_secs\": 600}'
   curl http://127.0.0.1:PORT/_engr/faults                          how often each kind befell a call
   curl -X DELETE http://127.0.0.1:PORT/_engr/faults                no more of them
   curl http://127.0.0.1:PORT/_engr/stats                           counts of calls and bytes

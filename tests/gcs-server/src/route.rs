@@ -131,6 +131,15 @@ impl Route {
         !matches!(self, Self::Token | Self::GenerateAccessToken | Self::Metadata | Self::Control(_))
     }
 
+    /// The bucket that it is about.
+    pub(crate) fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::UploadPut { bucket, .. } | Self::UploadCancel { bucket, .. } => Some(bucket),
+            Self::BucketTestPermissions { bucket } => Some(bucket),
+            _ => self.permission().map(|(_, bucket)| bucket).filter(|bucket| !bucket.is_empty()),
+        }
+    }
+
     /// The object that it is about, as far as the path says.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -48,6 +47,23 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+impl Tls {
+    /// A certificate for `localhost` and 127.0.0.1 that is good for tests alone: its key is for
+    /// all to read. [`Self::test_authority`] vouches for it.
+    pub fn of_tests() -> Self {
+        Self { cert: test_file("cert.pem"), key: test_file("key.pem") }
+    }
+
+    /// The certificate of the authority that [`Self::of_tests`] is vouched for by.
+    pub fn test_authority() -> PathBuf {
+        test_file("ca.pem")
+    }
+}
+
+fn test_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tls").join(name)
 }
 
 /// Takes a line for each call: method, path and query, status (0 for none), and the fault.
@@ -127,7 +143,7 @@ impl Server {
 
     /// Sets its clock ahead, or back, as clients see it in `Date`.
     pub fn shift_clock(&self, seconds: i64) {
-        self.world.clock_shift.store(seconds, Ordering::Relaxed);
+        self.world.faults.set_clock_skew_secs(seconds);
     }
 
     /// The folder of a bucket's bytes, for a [`deploy::store::Directory`] to read. Nobody else may
@@ -204,6 +220,6 @@ async fn open(
     let tokens = Tokens::default();
     fixed.into_iter().for_each(|token| tokens.add(token));
     let service = Service::open(dir, tokens).await?;
-    let (faults, stats, clock_shift) = <(Faults, Stats, AtomicI64)>::default();
-    Ok(World { service, faults, stats, base, log, clock_shift })
+    let (faults, stats) = <(Faults, Stats)>::default();
+    Ok(World { service, faults, stats, base, log })
 }

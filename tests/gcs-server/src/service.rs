@@ -95,7 +95,13 @@ impl Service {
         if !matches!(route, Route::UploadPut { .. }) {
             params.text("uploadType")?;
         }
-        let fields = params.filled("fields")?.map(|text| Fields::parse(&text)).transpose()?;
+        // A session would have to keep them until its end, and a download has no fields.
+        let has_fields = !matches!(
+            route,
+            Route::UploadStart { .. } | Route::UploadPut { .. } | Route::ObjectMedia { .. }
+        );
+        let fields = if has_fields { params.filled("fields")? } else { None };
+        let fields = fields.map(|text| Fields::parse(&text)).transpose()?;
         if let Some(fields) = &fields {
             fields.check(&[&objects::FIELDS[..], &buckets::FIELDS[..]].concat())?;
         }

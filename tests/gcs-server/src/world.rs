@@ -2,23 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use deploy::Timestamp;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, DATE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
-use serde_json::{Value, json};
+use hyper::{Request, Response};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::connection::Reply;
-use crate::faults::{FaultSubject, Faults, Kind, Outage, Rule, Strike};
-use crate::problem::{Done, Problem};
-use crate::route::{Control, Route};
+use crate::faults::{FaultSubject, Faults, Kind, Outage, Strike};
+use crate::problem::Problem;
+use crate::route::Route;
 use crate::server::Log;
 use crate::service::Service;
 use crate::stats::Stats;
@@ -30,8 +27,6 @@ pub(crate) struct World {
     pub(crate) stats: Stats,
     pub(crate) base: Arc<str>,
     pub(crate) log: Option<Log>,
-    /// By how many seconds its clock is wrong, as clients see it.
-    pub(crate) clock_shift: AtomicI64,
 }
 
 /// A request's body: what came of it, and whether that is all.
@@ -49,7 +44,8 @@ impl World {
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.to_string());
         let base = Arc::clone(&self.base);
-        let call = Call::new(head.method, &head.uri, head.headers, base, Timestamp::now());
+        let now = self.faults.now();
+        let call = Call::new(head.method, &head.uri, head.headers, base, now);
         let (mut reply, struck) = match call.and_then(|call| Ok((Route::of(&call)?, call))) {
             Ok((route, call)) => self.carry_out(&route, call, body).await,
             Err(problem) => {
@@ -57,29 +53,20 @@ impl World {
                 (Ok(Answer::of_problem(&problem, false).into()), None)
             }
         };
+        // The wire tells the right time by itself.
+        if let Ok(reply) = &mut reply
+            && self.faults.has_skewed_clock()
+            && let Ok(date) = HeaderValue::from_str(&http_date(now))
+        {
+            reply.headers_mut().insert(DATE, date);
+        }
         if let Some(log) = &self.log {
             let status =
                 reply.as_ref().map_or(0, |reply: &Response<Reply>| reply.status().as_u16());
             let fault = struck.map(|kind| format!(" {kind}")).unwrap_or_default();
             log.line(&format!("{method} {path} {status}{fault}"));
         }
-        if let Ok(reply) = &mut reply {
-            self.date(reply);
-        }
         reply
-    }
-
-    /// Tells a wrong time. The right one is told anyway.
-    fn date(&self, reply: &mut Response<Reply>) {
-        let shift = self.clock_shift.load(Ordering::Relaxed);
-        let (distance, now) = (Duration::from_secs(shift.unsigned_abs()), Timestamp::now());
-        let told = if shift < 0 { now.checked_sub(distance) } else { now.checked_add(distance) };
-        let told = told.map(|told| told.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
-        if shift != 0
-            && let Some(told) = told.ok().and_then(|told| HeaderValue::from_str(&told).ok())
-        {
-            reply.headers_mut().insert(DATE, told);
-        }
     }
 
     async fn carry_out(
@@ -100,6 +87,10 @@ impl World {
             receive(body, None).await;
             let problem = Problem::new(status, "backendError", "The service is away.");
             return (Ok(Answer::of_problem(&problem, false).into()), None);
+        }
+        if route.bucket().is_some_and(|bucket| self.faults.hides(bucket)) {
+            receive(body, None).await;
+            return (Ok(refused(&Problem::no_bucket(), route)), None);
         }
         let length = call.header("content-length").and_then(|length| length.parse::<u64>().ok());
         let has_body = length.map_or(!body.is_end_stream(), |length| length > 1);
@@ -135,9 +126,7 @@ impl World {
             let answer = self.handle(route, call, is_whole).await.0;
             return if is_whole { Ok(answer.into()) } else { Err(cut()) };
         };
-        let refuse = |problem: Problem| {
-            Ok(Answer::of_problem(&problem, matches!(route, Route::ObjectMedia { .. })).into())
-        };
+        let refuse = |problem: Problem| Ok(refused(&problem, route));
         match strike.kind {
             Kind::LostPrecondition => return refuse(Problem::precondition()),
             Kind::TooManyRequests => {
@@ -162,7 +151,14 @@ impl World {
             Kind::CutInAnswer if answer.body.len() > 1 => Ok(Reply::cut_in_body(answer)),
             Kind::CutInAnswer => Err(cut()),
             Kind::StaleList => Ok(before.unwrap_or(answer).into()),
-            Kind::FlippedByte => Ok(flip_byte(answer, strike.number).into()),
+            Kind::FlippedByte if (200..300).contains(&answer.status) && !answer.body.is_empty() => {
+                Ok(flip_byte(answer, strike.number).into())
+            }
+            // There is no byte to flip: it waits for a call that has one.
+            Kind::FlippedByte => {
+                self.faults.give_back(&strike);
+                Ok(answer.into())
+            }
             _ => Ok(answer.into()),
         }
     }
@@ -187,66 +183,6 @@ impl World {
             .filter(|_| answer.status == 200)
             .and_then(|listing| self.faults.remember(listing, &answer));
         (answer, before)
-    }
-
-    async fn control(&self, control: Control, call: Call) -> Answer {
-        let done = match control {
-            Control::AddFault => self.set_faults(&call).map(|()| self.told_faults()),
-            Control::Faults => Ok(self.told_faults()),
-            Control::ClearFaults => {
-                self.faults.clear();
-                Ok(self.told_faults())
-            }
-            Control::Stats => Ok(json!(self.stats.counts())),
-            Control::Lifecycle => self.apply_lifecycle(&call).await,
-        };
-        match done {
-            Ok(json) => Answer::json(200, &json, true),
-            Err(problem) => Answer::of_problem(&problem, false),
-        }
-    }
-
-    /// One rule to add; a list of rules in the place of all; or `{"outage": …}`.
-    fn set_faults(&self, call: &Call) -> Done<()> {
-        let bad = |error: serde_json::Error| Problem::invalid(format!("no fault: {error}"));
-        let value: Value = serde_json::from_slice(&call.body).map_err(bad)?;
-        if let Some(outage) = value.get("outage") {
-            let outage = match outage {
-                Value::Null => Outage::None,
-                Value::Number(_) => {
-                    Outage::Status(serde_json::from_value(outage.clone()).map_err(bad)?)
-                }
-                other => serde_json::from_value(other.clone()).map_err(bad)?,
-            };
-            if matches!(outage, Outage::Status(status) if StatusCode::from_u16(status).is_err()) {
-                return Err(Problem::invalid("no outage: not a status"));
-            }
-            self.faults.set_outage(outage);
-        } else if value.is_array() {
-            let rules: Vec<Rule> = serde_json::from_value(value).map_err(bad)?;
-            self.faults.clear();
-            rules.into_iter().for_each(|rule| self.faults.add(rule));
-        } else {
-            self.faults.add(serde_json::from_value(value).map_err(bad)?);
-        }
-        Ok(())
-    }
-
-    fn told_faults(&self) -> Value {
-        json!({ "injected": self.faults.injected(), "outage": *self.faults.outage().borrow() })
-    }
-
-    /// `{"bucket": …, "now": …}`
-    async fn apply_lifecycle(&self, call: &Call) -> Done<Value> {
-        let json = call.json()?;
-        let bucket = json.get("bucket").and_then(Value::as_str);
-        let bucket = bucket.ok_or_else(|| Problem::required("bucket"))?;
-        let now = match json.get("now").and_then(Value::as_str) {
-            Some(now) => now.parse().map_err(|_| Problem::bad_parameter("now", now))?,
-            None => call.now,
-        };
-        let touched = self.service.buckets.get(bucket)?.apply_lifecycle(now).await?;
-        Ok(json!({ "versions": touched }))
     }
 }
 
@@ -275,12 +211,18 @@ async fn receive(mut body: Incoming, cut_at: Option<u64>) -> Received {
 }
 
 fn flip_byte(mut answer: Answer, number: u64) -> Answer {
-    if (200..300).contains(&answer.status) && !answer.body.is_empty() {
-        let mut bytes = answer.body.to_vec();
-        let at = number as usize % bytes.len();
-        bytes[at] ^= 1 << (number % 8);
-        answer.body = bytes.into();
-        answer.headers.remove(CONTENT_LENGTH);
-    }
+    let mut bytes = answer.body.to_vec();
+    let at = number as usize % bytes.len();
+    bytes[at] ^= 1 << (number % 8);
+    answer.body = bytes.into();
+    answer.headers.remove(CONTENT_LENGTH);
     answer
+}
+
+fn refused(problem: &Problem, route: &Route) -> Response<Reply> {
+    Answer::of_problem(problem, matches!(route, Route::ObjectMedia { .. })).into()
+}
+
+fn http_date(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -19,6 +19,7 @@ use crate::failure::{CommandResult, Exit, Failure, OrFail};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Style, print};
 
+use super::gcs::DemoGcs;
 use super::scratch::Scratch;
 
 /// The app's name.
@@ -52,15 +53,18 @@ pub(super) struct Steps {
     home: PathBuf,
     engr: PathBuf,
     interrupt: Interrupt,
+    /// Where Cloud Storage is, and the bucket's URL there.
+    gcs: Option<(String, String)>,
 }
 
 impl Steps {
     /// Steps in `scratch`. From now on Ctrl-C ends a step, and not this process.
-    pub(super) fn new(scratch: &Scratch) -> CommandResult<Self> {
+    pub(super) fn new(scratch: &Scratch, gcs: Option<&DemoGcs>) -> CommandResult<Self> {
         let engr = std::env::current_exe();
         let engr = engr.or_fail(Exit::Internal, "cannot find this program's own file")?;
         let (app, home) = (scratch.app(), scratch.home());
-        Ok(Self { app, home, engr, interrupt: Interrupt::new()? })
+        let gcs = gcs.map(|gcs| (gcs.endpoint.clone(), gcs.bucket.clone()));
+        Ok(Self { app, home, engr, interrupt: Interrupt::new()?, gcs })
     }
 
     /// What a person types to run this program.
@@ -83,13 +87,17 @@ impl Steps {
         let (port, instances) = (port.to_string(), instances.to_string());
         let args =
             ["create", "--local", "--package", package, "--port", &port, "--instances", &instances];
-        self.run(&args, &[], |_| ()).await
+        self.run(&args, &[], |_| ()).await?;
+        match &self.gcs {
+            Some((_, bucket)) => self.run(&["config:set", "bucket", bucket], &[], |_| ()).await,
+            None => Ok(()),
+        }
     }
 
     /// `engr hello deploy`.
     pub(super) async fn deploy(&self, message: &str) -> CommandResult<Released> {
         // The temporary folder may lie in a work tree, which is none of the demo's business.
-        let quietly = ["--allow-dirty", "--json"];
+        let quietly = ["--allow-dirty", "--yes", "--json"];
         self.release(&["deploy", "-m", message], &quietly, message.to_owned()).await
     }
 
@@ -199,6 +207,7 @@ impl Steps {
         let mut command = Command::new(&self.engr);
         command.arg(APP).args(args).current_dir(&self.app);
         command.env("ENGR_HOME", &self.home);
+        command.envs(self.gcs.iter().map(|(endpoint, _)| ("STORAGE_EMULATOR_HOST", endpoint)));
         // What others have set for their own Go projects does not concern this one.
         command.env("GOWORK", "off").env_remove("GOFLAGS");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -131,9 +131,10 @@ async fn held(
         None => None,
     };
     let (store, name) = (&*publisher.store, &publisher.app.name);
+    let by = publisher.app.actor();
     let staged = publisher.when_free(async || {
         swap(store, name, |state| match basis(&state) == expected {
-            true => Ok(state.staged(digest, Timestamp::now())?),
+            true => Ok(state.staged(digest, &by, Timestamp::now())?),
             false => Err(NoStep::Moved),
         })
         .await

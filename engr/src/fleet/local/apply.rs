@@ -172,6 +172,8 @@ pub(super) async fn destroy(
     for file in [dir.fleet(), half_written, dir.balancer_lock(), dir.balancer_log()] {
         files::remove_file(&file)?;
     }
+    // With the bucket in it, it stays.
+    let _ = std::fs::remove_dir(&dir.0);
     Ok(())
 }
 

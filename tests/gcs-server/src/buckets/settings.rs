@@ -8,7 +8,7 @@ use crate::problem::{Done, Problem};
 /// How long deleted objects can be brought back when nobody says otherwise.
 const SOFT_DELETE_SECS: u64 = 604_800;
 
-/// A bucket's settings: each key is one that [`Settings::check`] knows.
+/// A bucket's settings: each key is one that `check` knows.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Settings(Map<String, Value>);

@@ -19,6 +19,8 @@ pub(crate) struct Subject<'a> {
 /// What befalls a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strike {
+    /// The rule that it is by.
+    pub(crate) rule: u64,
     pub(crate) kind: Kind,
     pub(crate) delay: Duration,
     pub(crate) retry_after_secs: u64,

@@ -8,9 +8,10 @@ mod choice;
 mod kind;
 mod rule;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use deploy::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -33,9 +34,12 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     rules: Vec<rule::Active>,
+    rules_made: u64,
     injected: BTreeMap<Kind, u64>,
     /// What each listing was answered last.
     listings: HashMap<String, Answer>,
+    clock_skew_secs: i64,
+    hidden: HashSet<String>,
 }
 
 /// Whether the whole server is away.
@@ -64,13 +68,29 @@ impl Faults {
 
     /// Adds a rule behind those that there are.
     pub fn add(&self, rule: Rule) {
-        self.lock().rules.push(rule::Active::new(rule));
+        let mut state = self.lock();
+        state.rules_made += 1;
+        let id = state.rules_made;
+        state.rules.push(rule::Active::new(rule, id));
     }
 
-    /// Takes away all rules and any outage. The counts stay.
+    /// Takes away all rules, any outage, and what else is wrong. The counts stay.
     pub fn clear(&self) {
         self.lock().rules.clear();
         self.set_outage(Outage::None);
+        self.set_clock_skew_secs(0);
+        self.hide_buckets([]);
+    }
+
+    /// Sets the server's clock ahead, or behind: what it writes down, and what it tells in `Date`.
+    pub fn set_clock_skew_secs(&self, secs: i64) {
+        self.lock().clock_skew_secs = secs;
+    }
+
+    /// Answers as if there were none of these buckets, until other ones are named here. Listings
+    /// of buckets still tell of them.
+    pub fn hide_buckets(&self, names: impl IntoIterator<Item = String>) {
+        self.lock().hidden = names.into_iter().collect();
     }
 
     /// Sends the whole server away, or brings it back.
@@ -94,6 +114,34 @@ impl Faults {
         let strike = state.rules.iter_mut().find_map(|rule| rule.strike(subject, has_listing))?;
         *state.injected.entry(strike.kind).or_default() += 1;
         Some(strike)
+    }
+
+    /// Takes a strike back that befell nothing.
+    pub(crate) fn give_back(&self, strike: &Strike) {
+        let mut state = self.lock();
+        if let Some(count) = state.injected.get_mut(&strike.kind) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(rule) = state.rules.iter_mut().find(|rule| rule.id == strike.rule) {
+            rule.give_back();
+        }
+    }
+
+    /// What the server's clock says.
+    pub(crate) fn now(&self) -> Timestamp {
+        let skew = self.lock().clock_skew_secs;
+        let now = Timestamp::now();
+        let ahead = std::time::Duration::from_secs(skew.unsigned_abs());
+        let skewed = if skew < 0 { now.checked_sub(ahead) } else { now.checked_add(ahead) };
+        skewed.unwrap_or(now)
+    }
+
+    pub(crate) fn has_skewed_clock(&self) -> bool {
+        self.lock().clock_skew_secs != 0
+    }
+
+    pub(crate) fn hides(&self, bucket: &str) -> bool {
+        self.lock().hidden.contains(bucket)
     }
 
     /// Remembers what a listing is answered. Gives what it was answered before.

@@ -131,20 +131,25 @@ impl Match {
 /// A rule with how often it has struck, and its chance.
 #[derive(Debug)]
 pub(super) struct Active {
+    pub(super) id: u64,
     rule: Rule,
     struck: u64,
     chance: Chance,
 }
 
 impl Active {
-    pub(super) fn new(rule: Rule) -> Self {
+    pub(super) fn new(rule: Rule, id: u64) -> Self {
         let chance = Chance(rule.seed);
-        Self { rule, struck: 0, chance }
+        Self { id, rule, struck: 0, chance }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.struck = self.struck.saturating_sub(1);
     }
 
     /// Whether it befalls this call, and with what.
     pub(super) fn strike(&mut self, subject: &Subject<'_>, has_listing: bool) -> Option<Strike> {
-        let Self { rule, struck, chance } = self;
+        let Self { id, rule, struck, chance } = self;
         if rule.count.is_some_and(|count| *struck >= count) || !rule.matches.fits(subject) {
             return None;
         }
@@ -156,6 +161,7 @@ impl Active {
         *struck += 1;
         let number = chance.next();
         Some(Strike {
+            rule: *id,
             kind: kinds[number as usize % kinds.len()],
             delay: Duration::from_millis(rule.delay_ms),
             retry_after_secs: rule.retry_after_secs,

@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn etags_look_like_googles() {
-        // As the documentation shows one, of generation 1360887697105000.
-        assert_eq!(etag(1_360_887_697_105_000, 1), "COjgkpyRuLUCEAE=");
+        // One that Google gave.
+        assert_eq!(etag(1_628_622_319_315_950, 1), "CO7Xw/aSp/ICEAE=");
         assert_eq!(etag(0, 1), "EAE=");
     }
 

@@ -1,34 +1,51 @@
 //! `engr <app> releases`: the history.
+//!
+//! `--all` lists every step that was taken, in the same columns: a release's row is the step that
+//! published it.
+
+mod steps;
 
 use deploy::Timestamp;
-use deploy::history::History;
+use deploy::history::{History, What};
 use deploy::release::{Kind, Release};
 use deploy::rollout::{Fate, fate};
 use serde::Serialize;
 
+use crate::cli::ReleasesArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
 use crate::follow::Reports;
 use crate::output::{Output, Table, when};
 
 /// Prints the releases, the newest first.
-pub async fn run(app: &AppContext, json: bool) -> CommandResult {
-    let output = Output::new(json);
+pub async fn run(app: &AppContext, args: ReleasesArgs) -> CommandResult {
+    let (output, now) = (Output::new(args.json), Timestamp::now());
     let known = Known::read(app).await?;
-    for generation in &known.history.damaged {
-        if !json {
-            output.warn(format_args!(
-                "generation {generation} of state.json is damaged; its release may be missing here"
-            ));
-        }
+    let shown = args.n.unwrap_or(usize::MAX);
+    if args.json {
+        let releases = known.newest_first().take(shown).map(|(r, fate)| known.line(r, fate));
+        let steps = args.all.then(|| steps::lines(&known.history, now, shown));
+        output.event(&Releases {
+            app: &app.name,
+            releases: releases.collect(),
+            steps,
+            damaged: known.damaged(),
+        });
+        return Ok(Exit::Done);
     }
-    if json {
-        let releases: Vec<_> = known.newest_first().map(|(r, fate)| known.line(r, fate)).collect();
-        output.event(&Releases { app: &app.name, releases, damaged: known.damaged() });
-    } else if known.history.releases.is_empty() {
+    for generation in &known.history.damaged {
+        output.warn(format_args!(
+            "generation {generation} of state.json is damaged; its release may be missing here"
+        ));
+    }
+    let nothing = match args.all {
+        true => known.history.steps.is_empty(),
+        false => known.history.releases.is_empty(),
+    };
+    if nothing {
         output.line(format_args!("{} has no release yet: `engr {} deploy`", app.name, app.name));
     } else {
-        output.line(table(&known, Timestamp::now()));
+        output.line(table(&known, args.all, shown, now));
     }
     Ok(Exit::Done)
 }
@@ -102,6 +119,9 @@ struct Releases<'a> {
     app: &'a str,
     /// Newest first.
     releases: Vec<ReleaseLine<'a>>,
+    /// With `--all`: newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<steps::StepLine<'a>>>,
     /// Generations of `state.json` that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<u64>,
@@ -122,25 +142,42 @@ struct ReleaseLine<'a> {
     outcome: &'static str,
 }
 
-fn table(known: &Known, now: Timestamp) -> Table {
+fn table(known: &Known, all: bool, shown: usize, now: Timestamp) -> Table {
     let columns =
         ["", "release", "when", "who", "what", "commit", "artifact", "outcome", "message"];
     let mut table = Table::new(columns);
-    for (release, fate) in known.newest_first() {
-        let current = known.current().is_some_and(|current| current.id == release.id);
-        table.row([
-            if current { "*" } else { "" }.to_owned(),
-            format!("v{}", release.number),
-            when::clock(release.published, now),
-            release.by.clone(),
-            release.kind.to_string(),
-            commit(release),
-            release.artifact.digest.short(),
-            fate.word().to_owned(),
-            first_line(release.message.as_deref().unwrap_or("")),
-        ]);
+    if !all {
+        known.newest_first().take(shown).for_each(|one| table.row(release_row(known, one, now)));
+        return table;
+    }
+    // Two releases can have one number, but their order is that of their steps.
+    let mut releases = known.newest_first();
+    for step in steps::newest_first(&known.history, now).take(shown) {
+        let release = match step.what {
+            What::Published { .. } => releases.next(),
+            _ => None,
+        };
+        table.row(match release {
+            Some(release) => release_row(known, release, now),
+            None => steps::row(&step, now),
+        });
     }
     table
+}
+
+fn release_row(known: &Known, (release, fate): (&Release, Fate), now: Timestamp) -> [String; 9] {
+    let current = known.current().is_some_and(|current| current.id == release.id);
+    [
+        if current { "*" } else { "" }.to_owned(),
+        format!("v{}", release.number),
+        when::clock(release.published, now),
+        release.by.clone(),
+        release.kind.to_string(),
+        commit(release),
+        release.artifact.digest.short(),
+        fate.word().to_owned(),
+        first_line(release.message.as_deref().unwrap_or("")),
+    ]
 }
 
 /// Ten digits of the commit, with a mark where the work tree had more than it.

@@ -598,9 +598,9 @@ fn doctor_sees_a_clock_that_is_wrong() {
     let Some(google) = google() else { return };
     let variables = named(&google, &user());
     // Clocks that are told by the second differ by up to one more.
-    google.service.shift_clock(12);
+    google.service.faults().set_clock_skew_secs(12);
     let some = engr(&google, "doctor", &variables);
-    google.service.shift_clock(-3_600);
+    google.service.faults().set_clock_skew_secs(-3_600);
     let much = engr(&google, "doctor", &variables);
     assert_transcript!(format!("{some}\n{much}"), @"
     $ engr doctor

@@ -50,30 +50,23 @@ fn reports(fleet: &Fleet) -> Vec<Report> {
     asked.map(|report| report.expect("a report")).collect()
 }
 
-/// How old the agents' views of the bucket are. None: one has none.
-fn oldest_view(fleet: &Fleet) -> Option<Duration> {
-    let ages = reports(fleet).into_iter().map(|report| {
-        let age = Timestamp::now().duration_since(report.looked?);
-        Some(Duration::try_from(age).unwrap_or_default())
-    });
-    ages.max_by_key(|age| age.unwrap_or(Duration::MAX)).flatten()
+/// How old each agent's view of the bucket is. [`Duration::MAX`]: it has none.
+fn views(fleet: &Fleet) -> Vec<Duration> {
+    let age = |report: Report| {
+        let age = report.looked.map(|looked| Timestamp::now().duration_since(looked));
+        age.map_or(Duration::MAX, |age| Duration::try_from(age).unwrap_or_default())
+    };
+    reports(fleet).into_iter().map(age).collect()
 }
 
 fn until_views_are_old(fleet: &Fleet) {
-    until("the agents' views are old", || (youngest_view(fleet) > OLD).then_some(()));
-}
-
-fn youngest_view(fleet: &Fleet) -> Duration {
-    let ages = reports(fleet).into_iter().filter_map(|report| {
-        let age = Timestamp::now().duration_since(report.looked?);
-        Some(Duration::try_from(age).unwrap_or_default())
-    });
-    ages.min().unwrap_or(Duration::MAX)
+    let are_old = || views(fleet).iter().all(|age| *age > OLD).then_some(());
+    until("the agents' views are old", are_old);
 }
 
 fn until_views_are_fresh(fleet: &Fleet) {
-    let fresh = || oldest_view(fleet).filter(|age| *age < OLD);
-    within(BACK_WITHIN, fresh).unwrap_or_else(|| panic!("{:#?}", reports(fleet)));
+    let are_fresh = || views(fleet).iter().all(|age| *age < OLD).then_some(());
+    within(BACK_WITHIN, are_fresh).unwrap_or_else(|| panic!("{:#?}", reports(fleet)));
 }
 
 /// The app's processes, the same as long as none of them ended.

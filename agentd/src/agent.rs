@@ -14,9 +14,10 @@ use deploy::report::{
     Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
 };
 use deploy::state::State;
-use deploy::store::gcs::Access;
+use deploy::store::gcs::{Access, Renewal};
 use deploy::store::{self, LastLook, Store};
 use deploy::{Timestamp, layout};
+use google_cloud_auth::credentials::Builder;
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,8 +116,8 @@ fn access(config: &AgentConfig) -> anyhow::Result<Access> {
     if let Some(endpoint) = &config.endpoint {
         return Ok(Access::anonymous(endpoint));
     }
-    let credentials = google_cloud_auth::credentials::Builder::default().build();
-    Ok(Access::with_credentials(credentials.context("cannot use the credentials of this machine")?))
+    // What they are wanting is mended while the app runs.
+    Ok(Access::with_renewal(Renewal::new(|| Builder::default().build())))
 }
 
 /// Reads the state whenever it changes. While it cannot be read the app goes on as it is.

@@ -93,6 +93,9 @@ impl<T, E: std::error::Error + Send + Sync + 'static> OrFail<T> for Result<T, E>
 impl From<deploy::store::StoreError> for Failure {
     fn from(error: deploy::store::StoreError) -> Self {
         use deploy::store::ErrorKind;
+        if error.kind == ErrorKind::Unauthenticated {
+            return Self::new(Exit::NotAllowed, error).hint(crate::google::remedy());
+        }
         let is_folder = error.bucket.starts_with("file://");
         let (exit, hint) = match error.kind {
             ErrorKind::Forbidden if is_folder => {
@@ -101,9 +104,7 @@ impl From<deploy::store::StoreError> for Failure {
             ErrorKind::Forbidden => {
                 (Exit::NotAllowed, Some("`engr doctor` says who you are and what you may do"))
             }
-            ErrorKind::Unauthenticated => {
-                (Exit::NotAllowed, Some("run `gcloud auth application-default login`"))
-            }
+            ErrorKind::Unauthenticated => (Exit::NotAllowed, None),
             ErrorKind::NoBucket => {
                 (Exit::Usage, Some("the first deploy makes it: `engr <app> deploy`"))
             }

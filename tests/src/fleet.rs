@@ -22,7 +22,7 @@ use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
 use deploy::release::Artifact;
-use deploy::store::{Directory, Expect, Store};
+use deploy::store::{Directory, Expect, Gcs, Store};
 use deploy::{Digest, layout};
 use gcs_server::Server;
 use serde_json::{Map, Value, json};
@@ -70,18 +70,18 @@ impl Fleet {
         Self::with_turn(instances, Turn::shared(), Bucket::of_this_run)
     }
 
-    /// The same, with a bucket of Cloud Storage in every run.
-    pub fn on_gcs(instances: u32) -> Self {
-        Self::with_turn(instances, Turn::alone(), Bucket::on_gcs)
-    }
-
     /// The same, while no other fleet of this process is there: for tests that load the machine or
     /// measure time.
     pub fn alone(instances: u32) -> Self {
         Self::with_turn(instances, Turn::alone(), Bucket::of_this_run)
     }
 
-    fn with_turn(instances: u32, turn: Turn, bucket: fn(&mut Place) -> Bucket) -> Self {
+    /// With a bucket of Cloud Storage, whatever the other fleets of the run have.
+    pub fn on_cloud_storage(instances: u32) -> Self {
+        Self::with_turn(instances, Turn::shared(), Bucket::on_a_server)
+    }
+
+    fn with_turn(instances: u32, turn: Turn, bucket: impl FnOnce(&mut Place) -> Bucket) -> Self {
         left::adopt_orphans();
         let mut place = Place::new();
         let bucket = bucket(&mut place);
@@ -188,14 +188,14 @@ impl Fleet {
         }
     }
 
-    /// The server that the bucket is on.
+    /// The server of a bucket of Cloud Storage, and the bucket.
     ///
     /// # Panics
-    /// When it is in a folder.
-    pub fn gcs(&self) -> &Server {
+    /// When the bucket is a folder.
+    pub fn cloud_storage(&self) -> (&Server, Gcs) {
         match &self.bucket {
-            Bucket::Gcs(server) => server,
-            Bucket::Folder => panic!("the bucket is in a folder"),
+            Bucket::Folder => panic!("the bucket is a folder"),
+            Bucket::Gcs(server) => (server, bucket::gcs(server)),
         }
     }
 

@@ -41,11 +41,11 @@ fn outcome(done: &Transcript, fleet: &Fleet) -> Option<u64> {
 
 #[test]
 fn sixteen_deployers_through_every_fault() {
-    let mut fleet = Fleet::on_gcs(2);
+    let mut fleet = Fleet::on_cloud_storage(2);
     fleet.program(&binary("plain-listen-fds"));
     fleet.set("health", json!({"path": "/health"}));
     let mut published = BTreeMap::from([(fleet.deploy(), "first".to_owned())]);
-    let faults = fleet.gcs().faults();
+    let faults = fleet.cloud_storage().0.faults();
     let seed = 20_261_124;
     faults.add(Rule { delay_ms: 300, ..Rule::new(Kind::ALL).by_chance(PROBABILITY, seed) });
     for round in 0..rounds() {

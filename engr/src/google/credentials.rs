@@ -1,5 +1,8 @@
 //! Who asks.
 
+use std::fs::File;
+
+use deploy::store::gcs::story;
 use google_cloud_auth::credentials::{Builder, Credentials};
 
 use super::gcloud;
@@ -9,12 +12,17 @@ use crate::failure::{CommandResult, Exit, Failure};
 /// The command that makes application default credentials.
 pub const LOGIN: &str = "gcloud auth application-default login";
 
+/// The command that makes the account of `gcloud` one that can be asked.
+const GCLOUD_LOGIN: &str = "gcloud auth login";
+
 /// The credentials that were found.
 pub fn credentials(found: &Found) -> CommandResult<Credentials> {
     match found {
-        Found::Named(_) | Found::Defaults(_) | Found::Machine => {
-            Builder::default().build().map_err(|error| unusable(found, error))
+        Found::Named(path) | Found::Defaults(path) => {
+            File::open(path).map_err(|error| unusable(found, &error))?;
+            Builder::default().build().map_err(|error| unusable(found, &error))
         }
+        Found::Machine => Builder::default().build().map_err(|error| unusable(found, &error)),
         Found::Gcloud(program) => Ok(gcloud::credentials(program.clone())),
         Found::Nothing => Err(Failure::new(
             Exit::NotAllowed,
@@ -25,18 +33,31 @@ pub fn credentials(found: &Found) -> CommandResult<Credentials> {
     }
 }
 
-fn unusable(found: &Found, error: google_cloud_auth::build_errors::Error) -> Failure {
+fn unusable(found: &Found, error: &(dyn std::error::Error + 'static)) -> Failure {
     let whose = match found {
         Found::Named(path) => format!("the credentials in {} ({NAMED_BY})", path.display()),
         Found::Defaults(path) => format!("the credentials in {}", path.display()),
         _ => "the credentials of this machine".to_owned(),
     };
-    let failure = Failure::new(
-        Exit::NotAllowed,
-        anyhow::Error::new(error).context(format!("cannot use {whose}")),
-    );
+    let why = story(error);
+    let failure = anyhow::anyhow!("cannot use {whose}: {why}");
+    Failure::new(Exit::NotAllowed, failure).hint(match found {
+        Found::Named(_) => format!("let {NAMED_BY} name a whole file of credentials"),
+        _ => remedy(found),
+    })
+}
+
+/// What to do when what was found is not taken.
+pub fn remedy(found: &Found) -> String {
     match found {
-        Found::Named(_) => failure.hint(format!("let {NAMED_BY} name a whole file of credentials")),
-        _ => failure.hint(format!("run `{LOGIN}`")),
+        Found::Named(path) => format!(
+            "put credentials that are good into {}, or let {NAMED_BY} name others",
+            path.display()
+        ),
+        Found::Defaults(_) | Found::Nothing => format!("run `{LOGIN}`"),
+        Found::Machine => {
+            "see whether this machine has a service account, and whether it is enabled".to_owned()
+        }
+        Found::Gcloud(_) => format!("run `{GCLOUD_LOGIN}`, or `{LOGIN}`"),
     }
 }

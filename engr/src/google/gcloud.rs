@@ -82,7 +82,7 @@ impl Login {
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            return Err(GcloudError::Refused(line.trim_start_matches("ERROR: ").to_owned()));
+            return Err(GcloudError::Refused(its_words(line).to_owned()));
         }
         let Helper { credential, configuration } =
             serde_json::from_slice(&output.stdout).map_err(GcloudError::Answer)?;
@@ -94,6 +94,13 @@ impl Login {
     fn is_good(&self, now: Timestamp) -> bool {
         now + RENEW_BEFORE < self.expires
     }
+}
+
+/// Without what it says of itself: `ERROR: (gcloud.config.config-helper) …`
+fn its_words(line: &str) -> &str {
+    let line = line.trim().trim_start_matches("ERROR: ");
+    let rest = line.strip_prefix("(gcloud").and_then(|line| line.split_once(") "));
+    rest.map_or(line, |(_, rest)| rest).trim_end_matches('.')
 }
 
 /// Why `gcloud` gives no token.
@@ -216,9 +223,9 @@ EOF"#
     async fn without_a_login_it_says_what_gcloud_says() {
         let folder = tempfile::tempdir().unwrap();
         let program =
-            gcloud(folder.path(), "echo 'ERROR: (gcloud.config) no active account' >&2; exit 1");
+            gcloud(folder.path(), "echo 'ERROR: (gcloud.config) no active account.' >&2; exit 1");
         let error = Login::ask(&program).await.unwrap_err();
-        assert_eq!(error.to_string(), "gcloud gives no token: (gcloud.config) no active account");
+        assert_eq!(error.to_string(), "gcloud gives no token: no active account");
         let error = credentials(program).headers(http::Extensions::new()).await.unwrap_err();
         assert!(!error.is_transient());
     }

@@ -19,7 +19,6 @@ use deploy::store::gcs::Access;
 
 use crate::failure::CommandResult;
 
-pub use credentials::LOGIN;
 pub use gcloud::Login;
 pub use which::Found;
 
@@ -65,6 +64,14 @@ pub fn access() -> CommandResult<Access> {
         None => Access::with_credentials(credentials::credentials(&Found::look())?),
     };
     Ok(ACCESS.get_or_init(|| access.polling_every(POLL_INTERVAL)).clone())
+}
+
+/// What to do when the credentials are not taken.
+pub fn remedy() -> String {
+    match endpoint() {
+        Some(endpoint) => format!("{endpoint} is asked without credentials, and wants some"),
+        None => credentials::remedy(&Found::look()),
+    }
 }
 
 #[cfg(test)]

@@ -32,17 +32,18 @@ impl Bucket {
     /// When it cannot be made, or the variable asks for a kind that there is not.
     pub(super) fn of_this_run(place: &mut Place) -> Self {
         match std::env::var(VARIABLE).as_deref() {
-            Err(_) => Self::Folder,
-            Ok("gcs") => Self::on_gcs(place),
+            Err(_) => return Self::Folder,
+            Ok("gcs") => {}
             Ok(other) => panic!("{VARIABLE} is {other:?}, and may be `gcs`"),
         }
+        Self::on_a_server(place)
     }
 
-    /// On Cloud Storage, whatever this run is about.
+    /// One of Cloud Storage, made for what runs in `place`.
     ///
     /// # Panics
     /// When it cannot be made.
-    pub(super) fn on_gcs(place: &mut Place) -> Self {
+    pub(super) fn on_a_server(place: &mut Place) -> Self {
         let server = Server::start(Options::new(place.root().join("gcs"))).expect("a server");
         place.set_endpoint(server.url());
         let location = "US-CENTRAL1".to_owned();

@@ -10,6 +10,7 @@ use google_cloud_storage::error::{ReadError, WriteError};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
+use super::story::story;
 use crate::store::ErrorKind;
 
 /// The part of a [`crate::store::StoreError`] that is known where it happens.
@@ -91,6 +92,10 @@ impl Fault {
             _ => ErrorKind::Invalid,
         };
         let mut fault = Self { kind, cause: None, retry_after: headers.and_then(retry_after) };
+        if kind == ErrorKind::NoBucket {
+            // There is no more to say of it.
+            return fault;
+        }
         fault.cause = Some(io::Error::other(match message.is_empty() {
             true => format!("HTTP {status}"),
             false => format!("HTTP {status}: {message}"),
@@ -162,38 +167,6 @@ fn caused_by<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
     None
 }
 
-/// What befell, from a chain of causes most of which say their own causes too, and which begins
-/// with words of the libraries about themselves.
-fn story(error: &(dyn std::error::Error + 'static)) -> String {
-    const WRAPPERS: [&str; 5] = [
-        "cannot create auth headers",
-        "cannot create the authentication headers",
-        "Fetching the token resulted in",
-        "failed to fetch token",
-        "the transport reports an error",
-    ];
-    let is_wrapper = |text: &str| WRAPPERS.iter().any(|wrapper| text.starts_with(wrapper));
-    let (mut texts, mut level) = (Vec::new(), Some(error));
-    while let Some(error) = level {
-        texts.push(error.to_string());
-        level = error.source();
-    }
-    let mut story: Vec<&str> = Vec::new();
-    for (level, text) in texts.iter().enumerate() {
-        let next = texts.get(level + 1);
-        if next.is_some() && is_wrapper(text) {
-            continue;
-        }
-        let own =
-            next.map_or(text.as_str(), |next| text.strip_suffix(next.as_str()).unwrap_or(text));
-        let own = own.trim_end_matches([':', ' ']);
-        if !own.is_empty() && story.last() != Some(&own) {
-            story.push(own);
-        }
-    }
-    story.join(": ")
-}
-
 /// What a body says: the JSON API's message, or a media call's plain text.
 fn message(body: &[u8]) -> String {
     const MESSAGE_MAX: usize = 500;
@@ -249,21 +222,5 @@ mod tests {
         assert_eq!(after("2"), Some(Duration::from_secs(2)));
         assert_eq!(after("86400"), Some(RETRY_AFTER_MAX));
         assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{0}: {1}")]
-    struct Layer(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>);
-
-    #[test]
-    fn a_story_is_told_once() {
-        let layer = |text, cause: Box<_>| Box::new(Layer(text, cause));
-        let refused = Box::new(io::Error::other("connection refused"));
-        let wrapped =
-            layer("failed to fetch token", layer("GET http://x", layer("GET http://x", refused)));
-        let wrapped = layer("cannot create auth headers", wrapped);
-        assert_eq!(story(&*wrapped), "GET http://x: connection refused");
-        let plain = io::Error::other("cannot create auth headers");
-        assert_eq!(story(&plain), "cannot create auth headers", "the last word is never left out");
     }
 }

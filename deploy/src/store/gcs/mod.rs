@@ -5,7 +5,8 @@
 //!   control   list, versions, facts, delete, the bucket itself
 //!             └─▶ http                       the JSON API, on reqwest and google-cloud-auth
 //!   watch     conditional reads at an interval that adapts ──▶ pace (pure)
-//!   fault     what an answer means ──▶ StoreError
+//!   fault     what an answer means ──▶ StoreError, told as a short story
+//!   renewal   credentials that come back after they were refused
 //! ```
 //!
 //! # Why two ways
@@ -41,6 +42,8 @@ use tokio::sync::OnceCell;
 
 use self::fault::{Done, Fault};
 pub use self::http::Probe;
+pub use self::renewal::Renewal;
+pub use self::story::story;
 use self::watch::GcsWatch;
 use super::{Expect, Generation, Object, Progress, Result, Stat, Store, StoreError, Watch};
 
@@ -50,7 +53,9 @@ mod data;
 mod fault;
 mod http;
 mod pace;
+mod renewal;
 mod source;
+mod story;
 mod watch;
 
 /// How long one attempt of a call that moves little may take.
@@ -78,6 +83,8 @@ pub struct Access {
     pub credentials: Credentials,
     /// How often watches ask while nobody says otherwise.
     pub poll_interval: Duration,
+    /// Who is told that the credentials were refused.
+    renewal: Option<Renewal>,
 }
 
 impl Access {
@@ -87,12 +94,20 @@ impl Access {
             endpoint: Some(endpoint.into()),
             credentials: anonymous::Builder::new().build(),
             poll_interval: POLL_INTERVAL,
+            renewal: None,
         }
     }
 
     /// The service itself, with these credentials.
     pub fn with_credentials(credentials: Credentials) -> Self {
-        Self { endpoint: None, credentials, poll_interval: POLL_INTERVAL }
+        Self { endpoint: None, credentials, poll_interval: POLL_INTERVAL, renewal: None }
+    }
+
+    /// The service itself, with credentials that are made anew when they are refused: for programs
+    /// that run for long.
+    pub fn with_renewal(renewal: Renewal) -> Self {
+        let credentials = Credentials::from(renewal.clone());
+        Self { renewal: Some(renewal), ..Self::with_credentials(credentials) }
     }
 
     /// The same, with watches that ask so often.
@@ -178,6 +193,11 @@ impl Gcs {
 
     fn failed(&self, operation: &'static str, object: &str, fault: Fault) -> StoreError {
         let Fault { kind, cause, retry_after } = fault;
+        if kind == super::ErrorKind::Unauthenticated
+            && let Some(renewal) = &self.access.renewal
+        {
+            renewal.refused();
+        }
         let object = object.to_owned();
         StoreError { operation, object, bucket: self.url(), kind, retry_after, cause }
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::finding::Finding;
 use crate::failure::Exit;
-use crate::google::{self, Found, LOGIN, Login};
+use crate::google::{self, Found, Login};
 
 /// Which credentials there are, and whose.
 pub async fn look() -> Vec<Finding> {
@@ -40,7 +40,7 @@ pub async fn look() -> Vec<Finding> {
             Err(error) => vec![Finding::bad(
                 WHAT,
                 format!("{error}, and there are no application default credentials"),
-                Some(format!("run `{LOGIN}`")),
+                Some(google::remedy()),
                 Exit::NotAllowed,
             )],
         },

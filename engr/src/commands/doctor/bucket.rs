@@ -19,6 +19,9 @@ const SKEW_WEAK: Duration = Duration::from_secs(5);
 /// By more than a claim's life nobody's claim is believed.
 const SKEW_BAD: Duration = Duration::from_secs(30);
 
+/// What to do when the service is there and does not work.
+const HEALTH: &str = "see whether https://status.cloud.google.com knows of it";
+
 /// Looks at the bucket, and mends what can be mended if `fix`.
 pub async fn look(app: &AppContext, fix: bool) -> Vec<Finding> {
     let project = app.config.project.as_deref().unwrap_or("none");
@@ -94,6 +97,7 @@ fn refused(error: StoreError) -> Finding {
                           or have storage.buckets.get granted";
             Finding::bad("bucket", text, Some(remedy.to_owned()), Exit::NotAllowed)
         }
+        ErrorKind::Unavailable => Finding::failed("bucket", &Failure::from(error).hint(HEALTH)),
         _ => Finding::failed("bucket", &error.into()),
     }
 }
@@ -116,10 +120,12 @@ fn skew(probe: &Probe, before: Timestamp) -> Option<Finding> {
     const WHAT: &str = "clock";
     let middle = before + probe.took / 2;
     let there = probe.date?;
-    let off = Duration::try_from(there.duration_since(middle).abs()).unwrap_or_default();
+    let off = there.duration_since(middle);
+    let way = if off.is_negative() { "ahead" } else { "behind" };
+    let off = Duration::try_from(off.abs()).unwrap_or_default();
     let off = off.saturating_sub(Duration::from_secs(1));
     let remedy = || Some("set this machine's clock, by NTP".to_owned());
-    let text = || format!("this machine's clock is wrong by {}", when::length(off));
+    let text = || format!("this machine's clock is {} {way}", when::length(off));
     Some(if off >= SKEW_BAD {
         Finding::bad(WHAT, text(), remedy(), Exit::Internal)
     } else if off >= SKEW_WEAK {

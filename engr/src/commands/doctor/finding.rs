@@ -57,7 +57,7 @@ impl Finding {
     /// A look that failed itself.
     pub fn failed(what: &'static str, failure: &Failure) -> Self {
         let causes: Vec<String> = failure.error.chain().map(ToString::to_string).collect();
-        let remedy = (!failure.hints.is_empty()).then(|| failure.hints.join("; or "));
+        let remedy = (!failure.hints.is_empty()).then(|| failure.hints.join("; "));
         Self::bad(what, causes.join(": "), remedy, failure.exit)
     }
 }

@@ -11,14 +11,20 @@ pub const INSTANCES: &str = "fleet/instances/";
 /// Everything that instances write lies under this prefix, and nothing else does.
 pub const FLEET: &str = "fleet/";
 
+/// The artifacts lie under this prefix.
+pub const ARTIFACTS: &str = "artifacts/";
+
+/// The environments lie under this prefix.
+pub const ENVIRONMENTS: &str = "env/";
+
 /// The app as one compressed archive. Create-only.
 pub fn artifact(digest: &Digest) -> String {
-    format!("artifacts/{digest}")
+    format!("{ARTIFACTS}{digest}")
 }
 
 /// One environment, as [`crate::environment::Environment`] writes it. Create-only.
 pub fn environment(digest: &Digest) -> String {
-    format!("env/{digest}")
+    format!("{ENVIRONMENTS}{digest}")
 }
 
 /// What the instance `name` says of itself: a [`crate::report::Report`].

@@ -11,6 +11,7 @@
 //! - [`state`], [`claim`], [`lock`] and [`release`] are what `state.json` holds, and the pure rules by which
 //!   one state follows another; [`publish`] carries such a step out by compare-and-set, and
 //!   [`history`] reads the steps that were taken.
+//! - [`prune`] removes what is no longer needed.
 //! - [`store`] is the one way to the bucket.
 //! - [`artifact`] turns a built app into one deterministic archive and back into files.
 //! - [`report`] is what an instance says of itself; [`rollout`] judges a release by it.
@@ -31,6 +32,7 @@ pub mod layout;
 pub mod local_fleet;
 pub mod lock;
 pub mod log_line;
+pub mod prune;
 pub mod publish;
 pub mod release;
 pub mod report;

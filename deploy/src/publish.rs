@@ -207,6 +207,9 @@ async fn find(
 
 /// Writes a content-addressed object unless it is there already, whole. Gives whether it wrote.
 ///
+/// `state` is the one that the object is to be named after: while its prune is unfinished, what is
+/// there may be removed any moment, and is written again (see [`crate::prune`]).
+///
 /// Whoever loses the race to write it looks again: a release that names the object may only follow
 /// when it is seen to be there.
 ///
@@ -214,12 +217,14 @@ async fn find(
 /// What the store fails with.
 pub async fn put_once(
     store: &dyn Store,
+    state: &State,
     name: &str,
     put: impl AsyncFn(Expect) -> store::Result<Generation>,
 ) -> store::Result<bool> {
     let mut attempts = 0;
     loop {
         let expect = match with_tries(async || store.stat(name).await).await {
+            Ok(_) if state.prune_unfinished().is_some() => Expect::Any,
             Ok(Some(_)) => return Ok(false),
             Ok(None) => Expect::Absent,
             // What lies there is not what its name says: the whole bytes take its place.

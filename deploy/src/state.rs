@@ -11,6 +11,7 @@ use crate::Digest;
 use crate::claim::{CLAIM_LIFE, Claim};
 use crate::id::Id;
 use crate::lock::Lock;
+use crate::prune::Pruned;
 use crate::release::{Artifact, Draft, Release};
 
 #[cfg(test)]
@@ -42,6 +43,9 @@ pub struct State {
     /// Nothing is to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,
+    /// The last prune, if there ever was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// Who wrote this state. The next one carries another, or an older program wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
@@ -123,6 +127,7 @@ impl State {
             staged_environment: None,
             claim: None,
             lock: None,
+            pruned: None,
             author: None,
             numbers_taken: 0,
             other: Map::new(),
@@ -232,6 +237,34 @@ impl State {
     /// Whoever's claim and lock they are, they are gone: `by` removes them.
     pub fn unlocked(self, by: &str, now: Timestamp) -> Self {
         Self { claim: None, lock: None, author: Author::new(by, now), ..self }
+    }
+
+    /// A prune begins under the claim `id`, that keeps the releases from `from` on.
+    ///
+    /// # Errors
+    /// Those of [`Self::renewed`].
+    pub fn prune_begun(self, id: &Id, from: u64, now: Timestamp) -> Result<Self, Refused> {
+        let state = self.renewed(id, None, now)?;
+        let before = state.pruned.clone().unwrap_or_default();
+        let from = if before.unfinished { from.max(before.from) } else { from };
+        let pruned = Some(Pruned { count: before.count + 1, from, unfinished: true });
+        Ok(Self { pruned, ..state })
+    }
+
+    /// The prune under the claim `id` has removed all that it meant to, and the claim has ended.
+    ///
+    /// # Errors
+    /// Those of [`Self::renewed`].
+    pub fn prune_ended(self, id: &Id, now: Timestamp) -> Result<Self, Refused> {
+        let state = self.renewed(id, None, now)?;
+        let pruned = state.pruned.clone().map(|pruned| Pruned { unfinished: false, ..pruned });
+        Ok(Self { pruned, claim: None, ..state })
+    }
+
+    /// Set while a prune may still remove what is found in the bucket: it keeps what the releases
+    /// from this number on have.
+    pub fn prune_unfinished(&self) -> Option<u64> {
+        self.pruned.as_ref().filter(|pruned| pruned.unfinished).map(|pruned| pruned.from)
     }
 
     /// `environment` waits for the next deploy, as `by` wants it; with none, nothing waits any

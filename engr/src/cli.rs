@@ -226,8 +226,11 @@ pub enum AppCommand {
     /// Bring the instances to `instance-count`
     #[command(display_order = 40)]
     Sync(SyncArgs),
+    /// Remove old releases, and the artifacts and environments that no kept one names
+    #[command(display_order = 41)]
+    Prune(PruneArgs),
     /// Stop and remove the fleet and, asked separately, the bucket
-    #[command(name = "destroy-app", display_order = 41)]
+    #[command(name = "destroy-app", display_order = 42)]
     DestroyApp(DestroyArgs),
 }
 
@@ -465,6 +468,23 @@ pub struct SyncArgs {
     pub plan: bool,
 }
 
+/// `engr <app> prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// How many releases to keep, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: u32,
+    /// Only say what would be removed (exit code 3 if anything)
+    #[arg(long)]
+    pub plan: bool,
+    /// Remove it without asking
+    #[arg(long, conflicts_with = "plan")]
+    pub yes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `engr <app> destroy-app`.
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
@@ -557,6 +577,7 @@ impl Cli {
             AppCommand::Status(args) => args.json,
             AppCommand::Env(args) => args.json,
             AppCommand::Logs(args) => args.json,
+            AppCommand::Prune(args) => args.json,
             _ => false,
         }
     }

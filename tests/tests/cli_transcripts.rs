@@ -97,6 +97,7 @@ fn help_lists_every_command_in_its_group() {
 
     The fleet:
       sync           Bring the instances to `instance-count`
+      prune          Remove old releases, and the artifacts and environments that no kept one names
       destroy-app    Stop and remove the fleet and, asked separately, the bucket
 
     Options:

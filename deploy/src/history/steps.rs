@@ -50,6 +50,13 @@ pub enum What {
     Staged,
     /// What was staged is so no longer.
     Unstaged,
+    /// A prune began.
+    PruneBegun {
+        /// It keeps the releases from this number on.
+        from: u64,
+    },
+    /// A prune came to its end.
+    PruneEnded,
     /// The app was locked.
     Locked {
         /// The lock.
@@ -95,6 +102,7 @@ pub(super) fn push(
     change.release(steps);
     change.staged(steps);
     change.lock(steps);
+    change.prune(steps);
 }
 
 /// One write.
@@ -161,6 +169,8 @@ impl Change<'_> {
                 Ended::Expired
             }
             (true, Some(false), _) | (false, _, Some(_)) => Ended::Expired,
+            // A prune ends its own.
+            (false, Some(true), None) if self.before.pruned != self.after.pruned => return None,
             (false, Some(true), None) => Ended::GivenUp,
             (false, Some(false), None) => Ended::Broken,
             (false, None, None) => Ended::Unknown,
@@ -187,6 +197,18 @@ impl Change<'_> {
         let what =
             if self.after.staged_environment.is_some() { What::Staged } else { What::Unstaged };
         steps.push(self.by_author(what));
+    }
+
+    fn prune(&self, steps: &mut Vec<Step>) {
+        let Some(pruned) = self.after.pruned.as_ref().filter(|_| self.author.is_some()) else {
+            return;
+        };
+        let before = self.before.pruned.clone().unwrap_or_default();
+        if pruned.count > before.count {
+            steps.push(self.by_author(What::PruneBegun { from: pruned.from }));
+        } else if before.unfinished && !pruned.unfinished {
+            steps.push(self.by_author(What::PruneEnded));
+        }
     }
 
     fn lock(&self, steps: &mut Vec<Step>) {

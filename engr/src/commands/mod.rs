@@ -12,6 +12,7 @@ mod env;
 mod here;
 mod lock;
 mod logs;
+mod prune;
 mod releases;
 mod restart;
 mod rollback;
@@ -72,6 +73,7 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Serve(args) => serve::run(&app, args, serve::Environment::Deployed).await,
         AppCommand::LocalServe(args) => serve::run(&app, args, serve::Environment::Shell).await,
         AppCommand::Sync(args) => sync::run(&app, args).await,
+        AppCommand::Prune(args) => prune::run(&app, args).await,
         AppCommand::DestroyApp(args) => destroy_app::run(&app, args).await,
     }
 }

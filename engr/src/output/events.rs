@@ -11,6 +11,7 @@
 //! | `warning` | something is amiss, and the command goes on | `message` |
 //! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
 //! | `published` | the release is current from now on | `release`, `published`, `artifact` |
+//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
@@ -73,6 +74,21 @@ pub enum Event<'a> {
         published: Timestamp,
         /// What runs.
         artifact: Digest,
+    },
+    /// What `prune` removes, before it does.
+    Prune {
+        /// How many releases are kept.
+        keeps: usize,
+        /// Their lowest number; 0: all are kept.
+        from: u64,
+        /// How many states go.
+        states: usize,
+        /// How many artifacts go.
+        artifacts: usize,
+        /// How many environments go.
+        environments: usize,
+        /// How large all of it is.
+        bytes: u64,
     },
     /// An instance's phase has changed.
     Instance(&'a InstanceEvent),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deploy::claim::{CLAIM_LIFE, Claim, RENEW_EVERY};
 use deploy::id::Id;
+use deploy::prune::Plan;
 use deploy::publish::{Damage, SwapError, swap};
 use deploy::release::Artifact;
 use deploy::state::{Refused, State};
@@ -74,6 +75,23 @@ impl HeldClaim {
             Ok(state.renewed(&self.id, Some(artifact), Timestamp::now())?)
         });
         named.await.map(drop).map_err(|error| swap_failure(&self.app, error))
+    }
+
+    /// Marks the prune that `plan` is of, before anything of it is removed.
+    pub async fn begin_prune(&self, plan: &Plan) -> CommandResult<()> {
+        let begun = swap(&*self.store, &self.app, |state| match plan.spares(&state) {
+            true => Ok(state.prune_begun(&self.id, plan.from, Timestamp::now())?),
+            false => Err(NoStep::Moved),
+        });
+        begun.await.map(drop).map_err(|error| swap_failure(&self.app, error))
+    }
+
+    /// Ends the prune, which has removed all that it meant to, and the claim with it.
+    pub async fn end_prune(&self) -> CommandResult<()> {
+        let ended = swap(&*self.store, &self.app, |state| {
+            Ok(state.prune_ended(&self.id, Timestamp::now())?)
+        });
+        ended.await.map(drop).map_err(|error| swap_failure(&self.app, error))
     }
 
     /// Gives the claim up because of `failure`, so that nobody waits for its end.

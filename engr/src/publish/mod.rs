@@ -44,7 +44,9 @@ pub use changes::{Content, changes, environment_changes, tell};
 pub use claim::HeldClaim;
 pub use refusal::{NoStep, holder, load_failure, locker, no_release, swap_failure};
 pub use republish::{may_reconfigure, reconfigure, restart};
-pub use upload::{ensure_whole, read_environment, upload_artifact, upload_environment};
+pub use upload::{
+    ensure_kept, ensure_whole, read_environment, upload_artifact, upload_environment,
+};
 
 /// One command on its way to a release.
 pub struct Publisher<'a> {

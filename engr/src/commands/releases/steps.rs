@@ -55,6 +55,8 @@ fn word(what: &What) -> &'static str {
         What::Published { .. } => "published",
         What::Staged => "staged",
         What::Unstaged => "unstaged",
+        What::PruneBegun { .. } => "prune-begun",
+        What::PruneEnded => "prune-ended",
         What::Locked { .. } => "locked",
         What::Unlocked { .. } => "unlocked",
     }
@@ -74,6 +76,9 @@ fn message(step: &Step, now: Timestamp) -> String {
         }
         What::Staged => "an environment, for the next deploy".to_owned(),
         What::Unstaged => "no environment waits any longer".to_owned(),
+        What::PruneBegun { from: 0 } => "keeps all releases".to_owned(),
+        What::PruneBegun { from } => format!("keeps the releases from v{from} on"),
+        What::PruneEnded => String::new(),
         What::Locked { lock, replaces } => {
             let replaces = if *replaces { ", in another's place" } else { "" };
             let until = lock.until.map(|until| format!("until {}", when::clock(until, now)));

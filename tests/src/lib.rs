@@ -10,4 +10,5 @@ pub mod fleet;
 pub mod launch;
 pub mod load;
 pub mod mounts;
+pub mod relay;
 pub mod running;

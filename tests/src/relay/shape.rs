@@ -59,12 +59,12 @@ mod tests {
         // 1,000 bytes take a millisecond.
         let shape = Shape { delay: 10 * MS, rate: Some(8_000_000), queue: 3 * MS };
         let (mut queue, now) = (Queue::new(shape), Instant::now());
-        let mut put = |at| queue.put(now + at, 1_000).map(|out| out - now);
-        assert_eq!(put(0 * MS), Some(11 * MS));
-        assert_eq!([put(0 * MS), put(0 * MS), put(0 * MS)], [12, 13, 14].map(|ms| Some(ms * MS)));
-        assert_eq!(put(0 * MS), None, "it would wait for 4 ms");
-        assert_eq!(put(1 * MS), Some(15 * MS), "there is room again");
-        assert_eq!(put(20 * MS), Some(31 * MS), "an idle link saves nothing up");
+        let mut put = |at| queue.put(now + at * MS, 1_000).map(|out| out - now);
+        assert_eq!(put(0), Some(11 * MS));
+        assert_eq!([put(0), put(0), put(0)], [12, 13, 14].map(|ms| Some(ms * MS)));
+        assert_eq!(put(0), None, "it would wait for 4 ms");
+        assert_eq!(put(1), Some(15 * MS), "there is room again");
+        assert_eq!(put(20), Some(31 * MS), "an idle link saves nothing up");
     }
 
     #[test]

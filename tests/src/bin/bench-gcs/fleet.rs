@@ -1,6 +1,7 @@
 //! A fleet of 3 with the demo's Go app, as somebody at a shell has it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -18,26 +19,38 @@ pub(crate) struct Fleet<'a> {
     place: Place,
     /// None: the bucket is a folder.
     service: Option<&'a Service>,
+    app: Value,
+    port: u16,
     edits: u32,
 }
 
 impl<'a> Fleet<'a> {
     /// One that has deployed its app once. The times after a switch are short: they are settings,
     /// not costs.
-    pub(crate) fn start(service: Option<&'a Service>) -> anyhow::Result<Self> {
+    pub(crate) fn start(service: Option<&'a Service>, port: u16) -> anyhow::Result<Self> {
         let place = Place::new();
         let mut app = json!({
-            "project": "local", "package": ".", "port": 8080, "instance-count": INSTANCES,
+            "project": "local", "package": ".", "port": port, "instance-count": INSTANCES,
             "settle": "100ms",
         });
         if service.is_some() {
             app["bucket"] = "gs://bench-hello".into();
         }
-        place.write("engr.json", &json!({"apps": {"hello": app}}).to_string());
         place.write("go.mod", &MODULE.replace("./engineer", LIBRARY));
-        let mut fleet = Self { place, service, edits: 0 };
+        let mut fleet = Self { place, service, port, app, edits: 0 };
+        fleet.configure();
         fleet.deploy()?;
         Ok(fleet)
+    }
+
+    fn configure(&self) {
+        self.place.write("engr.json", &json!({"apps": {"hello": self.app}}).to_string());
+    }
+
+    /// From now on a build takes so much longer.
+    pub(crate) fn build_for(&mut self, time: Duration) {
+        self.app["generate"] = json!([format!("sleep {}", time.as_secs())]);
+        self.configure();
     }
 
     fn command(&self) -> Command {
@@ -58,7 +71,8 @@ impl<'a> Fleet<'a> {
     /// Deploys a small edit. Gives the seconds from the publish to the last switch.
     pub(crate) fn deploy(&mut self) -> anyhow::Result<f64> {
         self.edits += 1;
-        self.place.write("main.go", &MAIN.replace("version 1", &format!("version {}", self.edits)));
+        let edited = MAIN.replace("version 1", &format!("version {}", self.edits));
+        self.place.write("main.go", &edited.replace(":8080", &format!(":{}", self.port)));
         switched(&self.engr(&["hello", "deploy", "--yes", "--json"])?.result())
     }
 

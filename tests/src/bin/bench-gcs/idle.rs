@@ -13,7 +13,7 @@ use tests::relay::{Link, Shape};
 
 use crate::fleet::{Fleet, INSTANCES};
 use crate::place::{DELAY, Service};
-use crate::table::{Sample, row};
+use crate::table::{Sample, row, shown};
 
 /// From the deploy until nothing of it goes on.
 const SETTLE: Duration = Duration::from_secs(15);
@@ -25,27 +25,42 @@ const CURL_POLLS: u32 = 20;
 
 pub(crate) fn measure() -> anyhow::Result<()> {
     let service = Service::far_with_tls(Shape::delay(DELAY))?;
-    let fleet = Fleet::start(Some(&service))?;
-    let agents = fleet.agents()?;
-    ensure!(agents.len() == INSTANCES, "{} of {INSTANCES} agents", agents.len());
+    let fleet = Fleet::start(Some(&service), 8080)?;
+    // Its agents are told of a change by the kernel, and have no use for TLS.
+    let folder = Fleet::start(None, 8081)?;
+    let agents = [fleet.agents()?, folder.agents()?];
     sleep(SETTLE);
-    let cpu = || agents.iter().map(|pid| cpu(*pid)).collect::<anyhow::Result<Vec<_>>>();
-    let (began, wire) = (cpu()?, Wire::now(&service));
+    let times = || agents.each_ref().map(|pids| of_each(pids, cpu_seconds));
+    let (began, wire) = (times(), Wire::now(&service));
     sleep(WATCHED);
-    let (ended, wire) = (cpu()?, Wire::now(&service).less(&wire));
-    let share = |(began, ended): (&Duration, &Duration)| {
-        100.0 * (*ended - *began).as_secs_f64() / WATCHED.as_secs_f64()
+    let (ended, wire) = (times(), Wire::now(&service).less(&wire));
+    let share = |(began, ended): (&f64, &f64)| 100.0 * (ended - began) / WATCHED.as_secs_f64();
+    let shares = |began: Vec<f64>, ended: Vec<f64>| {
+        Sample::new(began.iter().zip(&ended).map(share).collect())
     };
-    let shares = began.iter().zip(&ended).map(share).collect();
-    Sample::new(shares).row("CPU of one idle agent, TLS, a poll in 5 s; of a core", "%", "");
-    let pss = agents.iter().map(|pid| pss(*pid)).collect::<anyhow::Result<_>>()?;
-    Sample::new(pss).row("PSS of one idle agent, TLS", "MB", "");
+    let ([began, folder_began], [ended, folder_ended]) = (began, ended);
+    let shares = (shares(began?, ended?), shares(folder_began?, folder_ended?));
+    let [pss, folder_pss] = agents.each_ref().map(|pids| of_each(pids, pss));
+    let pss = (Sample::new(pss?), Sample::new(folder_pss?));
+    for (what, (ours, folder), unit) in [
+        ("CPU of one idle agent, TLS, a poll in 5 s; of a core", shares, "%"),
+        ("PSS of one idle agent, TLS", pss, "MB"),
+    ] {
+        let peer = format!("a folder for a bucket {} {unit}", shown(folder.median()));
+        ours.row(what, unit, &peer);
+    }
     rows(&wire, &curl(&service)?)
 }
 
+fn of_each(pids: &[i32], get: fn(i32) -> anyhow::Result<f64>) -> anyhow::Result<Vec<f64>> {
+    ensure!(pids.len() == INSTANCES, "{} of {INSTANCES} agents", pids.len());
+    pids.iter().map(|pid| get(*pid)).collect()
+}
+
 /// Time on a core of all of a process's threads.
-fn cpu(pid: i32) -> anyhow::Result<Duration> {
-    Ok(clock_gettime(clock_getcpuclockid(Pid::from_raw(pid))?)?.into())
+fn cpu_seconds(pid: i32) -> anyhow::Result<f64> {
+    let time = clock_gettime(clock_getcpuclockid(Pid::from_raw(pid))?)?;
+    Ok(Duration::from(time).as_secs_f64())
 }
 
 /// In megabytes.

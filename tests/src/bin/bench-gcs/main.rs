@@ -12,6 +12,7 @@ mod deploys;
 mod fleet;
 mod idle;
 mod machine;
+mod operations;
 mod peers;
 mod place;
 mod table;

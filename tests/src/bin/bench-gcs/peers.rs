@@ -11,6 +11,11 @@ use crate::upload::BUCKET;
 pub(crate) trait Peer {
     fn name(&self) -> &'static str;
 
+    /// How often it is asked at the most.
+    fn runs(&self) -> usize {
+        usize::MAX
+    }
+
     fn upload(&self, url: &str, file: &Path) -> anyhow::Result<()>;
 }
 
@@ -46,6 +51,11 @@ impl Gcloud {
 impl Peer for Gcloud {
     fn name(&self) -> &'static str {
         "`gcloud storage cp`"
+    }
+
+    /// It takes its time, and differs little.
+    fn runs(&self) -> usize {
+        3
     }
 
     fn upload(&self, url: &str, file: &Path) -> anyhow::Result<()> {

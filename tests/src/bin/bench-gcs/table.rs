@@ -9,14 +9,6 @@ impl Sample {
         Self(figures)
     }
 
-    /// What is got by so many runs.
-    pub(crate) fn of(
-        runs: usize,
-        mut once: impl FnMut() -> anyhow::Result<f64>,
-    ) -> anyhow::Result<Self> {
-        Ok(Self::new((0..runs).map(|_| once()).collect::<anyhow::Result<_>>()?))
-    }
-
     pub(crate) fn median(&self) -> f64 {
         self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
     }

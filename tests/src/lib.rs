@@ -12,4 +12,5 @@ pub mod google;
 pub mod launch;
 pub mod load;
 pub mod mounts;
+pub mod relay;
 pub mod running;

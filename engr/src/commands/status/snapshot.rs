@@ -1,6 +1,7 @@
 //! The app at one moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::claim::Claim;
@@ -63,6 +64,11 @@ pub(super) struct InstanceStatus {
     pub(super) agent_version: Option<String>,
     /// When it reported last.
     pub(super) reported: Option<Timestamp>,
+    /// When its agent had heard last from the bucket by then.
+    pub(super) looked: Option<Timestamp>,
+    /// How old its view of the bucket was by then, if it was too old.
+    #[serde(skip)]
+    pub(super) old_view: Option<Duration>,
     /// Versions that finish their requests.
     pub(super) draining: Vec<Version>,
     pub(super) last_failure: Option<Failure>,
@@ -154,6 +160,8 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         agent_pid: instance.agent_pid,
         agent_version: now.map(|report| report.agent.version.clone()),
         reported: report.map(|report| report.written),
+        looked: report.and_then(|report| report.looked),
+        old_view: now.and_then(Report::old_view),
         draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
         last_failure: report.and_then(|report| report.last_failure.clone()),
     }

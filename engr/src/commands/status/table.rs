@@ -22,6 +22,12 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
         return lines.join("\n");
     }
     lines.push(table(snapshot, now).to_string());
+    for one in &snapshot.instances {
+        lines.extend(one.old_view.map(|age| {
+            let (name, age) = (&one.name, when::length(age));
+            format!("{name} had not heard from its bucket for {age} when it reported")
+        }));
+    }
     if !snapshot.to_sync.is_empty() {
         lines.push(format!("\n`engr {} sync` would:", snapshot.app));
         lines.extend(snapshot.to_sync.iter().cloned());
@@ -122,6 +128,8 @@ mod tests {
             agent_pid: Some(4700),
             agent_version: Some("0.1.0".into()),
             reported: Some(at("2026-11-22T09:59:58Z")),
+            looked: None,
+            old_view: None,
             draining: Vec::new(),
             last_failure: None,
         }

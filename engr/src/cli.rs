@@ -26,8 +26,18 @@ Run `engr <app>` for the app's commands, `engr <app> <command> --help` for one o
 #[command(name = "engr", version, after_help = EXAMPLES, override_usage = "engr <app> <command> [options]\n       engr <command>")]
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
 struct Top {
+    #[command(flatten)]
+    verbose: Verbose,
     #[command(subcommand)]
     command: TopCommand,
+}
+
+/// `-v`: before the app, before the command or after it.
+#[derive(Clone, Copy, Debug, Args)]
+struct Verbose {
+    /// Say more on standard error, such as which calls to the bucket are tried again
+    #[arg(short, long, global = true, display_order = 900)]
+    verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +112,8 @@ pub enum Cli {
 #[derive(Debug, Parser)]
 #[command(name = "engr <app>", disable_help_subcommand = true)]
 struct App {
+    #[command(flatten)]
+    verbose: Verbose,
     #[command(subcommand)]
     command: Option<AppCommand>,
 }
@@ -480,18 +492,21 @@ impl ParseError {
     }
 }
 
-/// Reads the command line.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, ParseError> {
+/// Reads the command line. Gives whether it says `-v`, too.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<(Cli, bool), ParseError> {
     let matches = help::top().try_get_matches_from(words).map_err(ParseError)?;
-    match Top::from_arg_matches(&matches).map_err(ParseError)?.command {
-        TopCommand::Global(command) => Ok(Cli::Global(command)),
+    let top = Top::from_arg_matches(&matches).map_err(ParseError)?;
+    let verbose = top.verbose.verbose;
+    match top.command {
+        TopCommand::Global(command) => Ok((Cli::Global(command), verbose)),
         TopCommand::App(words) => {
             let app = words[0].to_string_lossy().into_owned();
             let name = OsString::from(format!("engr {app}"));
             let words = std::iter::once(name).chain(words.into_iter().skip(1));
             let matches = help::app(&app).try_get_matches_from(words).map_err(ParseError)?;
             let parsed = App::from_arg_matches(&matches).map_err(ParseError)?;
-            Ok(Cli::App { app, command: parsed.command })
+            let verbose = verbose || parsed.verbose.verbose;
+            Ok((Cli::App { app, command: parsed.command }, verbose))
         }
     }
 }

@@ -32,10 +32,11 @@ use std::process::ExitCode;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    let (cli, verbose) = match cli::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) => return error.print_and_exit(),
     };
+    output::hear(verbose);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

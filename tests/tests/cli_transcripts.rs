@@ -65,7 +65,7 @@ fn help_lists_every_command_in_its_group() {
         $ engr shop
         The commands of an app
 
-        Usage: engr shop [COMMAND]
+        Usage: engr shop [OPTIONS] [COMMAND]
 
         Settings:
           create         Add the app to engr.json
@@ -101,7 +101,8 @@ fn help_lists_every_command_in_its_group() {
           destroy-app    Stop and remove the fleet and, asked separately, the bucket
 
         Options:
-          -h, --help  Print help
+          -v, --verbose  Say more on standard error, such as which calls to the bucket are tried again
+          -h, --help     Print help
         (0)
     "#);
     insta::assert_snapshot!(place.session(&["shop rollback --help"]), @r#"
@@ -121,6 +122,8 @@ fn help_lists_every_command_in_its_group() {
               --wait-timeout <TIME>  Stop following after this long (exit code 22); the rollout goes on
                                      [default: 15m]
               --json                 One JSON object a line
+          -v, --verbose              Say more on standard error, such as which calls to the bucket are tried
+                                     again
           -h, --help                 Print help
         (0)
     "#);

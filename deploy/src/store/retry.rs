@@ -24,7 +24,8 @@ pub async fn with_tries<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T
             return Err(error);
         }
         let pause = FIRST_PAUSE * 2_u32.pow(tries - 1);
-        tracing::debug!(%error, tries, "a store call failed and is tried again");
+        let cause: &(dyn std::error::Error + 'static) = &error;
+        tracing::debug!(error = cause, tries, "a store call failed and is tried again");
         tokio::time::sleep(pause - pause.mul_f64(random_share() / 2.0)).await;
     }
 }

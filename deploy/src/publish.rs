@@ -171,6 +171,7 @@ pub async fn swap<R: std::error::Error + 'static>(
         if let Some(generation) = came_through {
             return Ok(Swapped { state: next, generation, damage: loaded.damage });
         }
+        tracing::debug!("somebody else wrote state.json in between: the step is decided anew");
     }
     Err(SwapError::Contended)
 }

@@ -37,14 +37,18 @@ struct Top {
 pub struct Everywhere {
     /// Where Cloud Storage is, for an emulator, which is asked without credentials
     /// [env: STORAGE_EMULATOR_HOST]
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, display_order = 899)]
     pub endpoint: Option<String>,
+    /// Say more on standard error, such as which calls to the bucket are tried again
+    #[arg(short, long, global = true, display_order = 900)]
+    pub verbose: bool,
 }
 
 impl Everywhere {
     /// What was said before the app's name, where nothing was said after it.
     fn or(self, before: Self) -> Self {
-        Self { endpoint: self.endpoint.or(before.endpoint) }
+        let verbose = self.verbose || before.verbose;
+        Self { endpoint: self.endpoint.or(before.endpoint), verbose }
     }
 }
 

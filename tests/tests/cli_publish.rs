@@ -655,6 +655,37 @@ async fn settings_that_reach_the_app_publish_a_release() {
 }
 
 #[tokio::test]
+async fn verbose_shows_what_is_tried_again() {
+    let app = App::new();
+    // The object's folder is a file: the bucket cannot be used at the moment.
+    let object = app.place.home().join("local/hello/bucket/objects/state.json");
+    fs::write(object, "").unwrap();
+    let quiet = app.engr(&["env"]);
+    assert_transcript!(quiet, @r#"
+        $ engr hello env
+        ! engr: cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20)
+        (1)
+    "#);
+    let verbose = app.engr(&["env", "-v"]);
+    assert_transcript!(verbose, @r#"
+        $ engr hello env -v
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=1
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=2
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=3
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=4
+        ! engr: cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20)
+        (1)
+    "#);
+    for words in [["-v", "hello", "env"], ["hello", "--verbose", "env"]] {
+        assert_eq!(app.place.engr(&words).stderr, verbose.stderr);
+    }
+    // Behind the command that is run it is that command's.
+    fs::remove_file(app.place.home().join("local/hello/bucket/objects/state.json")).unwrap();
+    let run = app.engr(&["run", "echo", "-v"]);
+    assert_eq!(run.stdout, "-v\n", "{run}");
+}
+
+#[tokio::test]
 async fn status_at_a_time_shows_what_was_desired_then() {
     let app = App::new();
     app.deploy();

@@ -33,9 +33,9 @@ pub async fn with_tries<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T
         let pause = FIRST_PAUSE * 2_u32.pow(tries - 1);
         let pause = pause - pause.mul_f64(random_share() / 2.0);
         let pause = pause.max(error.retry_after.unwrap_or_default());
-        let cause = error.cause.as_ref().map(tracing::field::display);
+        let cause: &(dyn std::error::Error + 'static) = &error;
         let pause_ms = pause.as_millis();
-        tracing::debug!(%error, cause, tries, pause_ms, "a store call failed and is tried again");
+        tracing::debug!(error = cause, tries, pause_ms, "a store call failed and is tried again");
         tokio::time::sleep(pause).await;
     }
 }

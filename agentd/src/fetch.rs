@@ -243,13 +243,16 @@ fn is_away(error: &FetchError) -> bool {
 async fn until_reachable(
     mut bring: impl AsyncFnMut() -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
-    let mut damaged = 0;
+    let (mut damaged, mut was_lost) = (0, false);
     loop {
         let error = match bring().await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let is_away = is_away(&error);
+        let kind = if let FetchError::Store(error) = &error { Some(error.kind) } else { None };
+        was_lost |= kind == Some(ErrorKind::NoBucket);
+        // A bucket that was lost is made again first, and then filled from a copy.
+        let is_away = is_away(&error) || (was_lost && kind == Some(ErrorKind::NotFound));
         damaged += u32::from(error.may_be_damage());
         if !is_away && (!error.may_be_damage() || damaged == DAMAGED_TRIES_MAX) {
             return Err(error);
@@ -257,5 +260,65 @@ async fn until_reachable(
         tracing::warn!(error = &error as &dyn std::error::Error, "cannot fetch yet");
         let pause = if is_away { UNREACHABLE_PAUSE } else { Duration::from_millis(300) };
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn failed(kind: ErrorKind) -> FetchError {
+        FetchError::Store(StoreError {
+            operation: "download",
+            object: "artifacts/x".to_owned(),
+            bucket: "gs://b".to_owned(),
+            kind,
+            retry_after: None,
+            cause: None,
+        })
+    }
+
+    /// Brings something whose first tries fail like this. Gives how often it was tried, and whether
+    /// it was brought.
+    async fn bring(kinds: impl IntoIterator<Item = ErrorKind>) -> (usize, bool) {
+        let kinds = RefCell::new(kinds.into_iter());
+        let tries = RefCell::new(0);
+        let brought = until_reachable(async || {
+            *tries.borrow_mut() += 1;
+            match kinds.borrow_mut().next() {
+                Some(kind) => Err(failed(kind)),
+                None => Ok(()),
+            }
+        });
+        let is_brought = brought.await.is_ok();
+        (tries.into_inner(), is_brought)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_waits_for_a_bucket_that_is_away() {
+        use ErrorKind::{Forbidden, NoBucket, Unauthenticated, Unavailable};
+        let began = Instant::now();
+        let hour =
+            [Unavailable, Unauthenticated, Forbidden, NoBucket].into_iter().cycle().take(720);
+        assert_eq!(bring(hour).await, (721, true));
+        assert_eq!(began.elapsed(), Duration::from_secs(3_600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_will_not_come_unless_the_bucket_was_lost() {
+        use ErrorKind::{NoBucket, NotFound, Unavailable};
+        assert_eq!(bring([NotFound]).await, (1, false));
+        assert_eq!(bring([Unavailable, NotFound]).await, (2, false));
+        assert_eq!(bring([NoBucket, NotFound, NotFound]).await, (4, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn damage_is_tried_again_a_few_times() {
+        assert_eq!(bring([ErrorKind::Corrupt; 2]).await, (3, true));
+        assert_eq!(bring([ErrorKind::Corrupt; 3]).await, (3, false));
     }
 }

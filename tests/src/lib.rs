@@ -1,5 +1,6 @@
 //! Helpers of the tests.
 
+pub mod agent;
 pub mod apps;
 pub mod below;
 pub mod chance;

@@ -141,11 +141,6 @@ impl Server {
         self.world.service.tokens.clone()
     }
 
-    /// Sets its clock ahead, or back, as clients see it in `Date`.
-    pub fn shift_clock(&self, seconds: i64) {
-        self.world.faults.set_clock_skew_secs(seconds);
-    }
-
     /// The folder of a bucket's bytes, for a [`deploy::store::Directory`] to read. Nobody else may
     /// write there.
     pub fn bucket_dir(&self, bucket: &str) -> PathBuf {

@@ -22,8 +22,9 @@ use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
 use deploy::release::Artifact;
-use deploy::store::{Directory, Expect, Store};
+use deploy::store::{Directory, Expect, Gcs, Store};
 use deploy::{Digest, layout};
+use gcs_server::Server;
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
@@ -66,19 +67,24 @@ pub struct Fleet {
 impl Fleet {
     /// An app with so many instances and no release. Other tests may run beside it.
     pub fn new(instances: u32) -> Self {
-        Self::with_turn(instances, Turn::shared())
+        Self::with_turn(instances, Turn::shared(), Bucket::of_this_run)
     }
 
     /// The same, while no other fleet of this process is there: for tests that load the machine or
     /// measure time.
     pub fn alone(instances: u32) -> Self {
-        Self::with_turn(instances, Turn::alone())
+        Self::with_turn(instances, Turn::alone(), Bucket::of_this_run)
     }
 
-    fn with_turn(instances: u32, turn: Turn) -> Self {
+    /// With a bucket of Cloud Storage, whatever the other fleets of the run have.
+    pub fn on_cloud_storage(instances: u32) -> Self {
+        Self::with_turn(instances, Turn::shared(), Bucket::on_a_server)
+    }
+
+    fn with_turn(instances: u32, turn: Turn, bucket: impl FnOnce(&mut Place) -> Bucket) -> Self {
         left::adopt_orphans();
         let mut place = Place::new();
-        let bucket = Bucket::of_this_run(&mut place);
+        let bucket = bucket(&mut place);
         let port = port::free();
         let mut settings = json!({
             "project": "local", "port": port, "instance-count": instances,
@@ -179,6 +185,17 @@ impl Fleet {
         match &self.bucket {
             Bucket::Folder => Box::new(Directory::open(self.dir().bucket()).expect("the bucket")),
             Bucket::Gcs(server) => Box::new(bucket::gcs(server)),
+        }
+    }
+
+    /// The server of a bucket of Cloud Storage, and the bucket.
+    ///
+    /// # Panics
+    /// When the bucket is a folder.
+    pub fn cloud_storage(&self) -> (&Server, Gcs) {
+        match &self.bucket {
+            Bucket::Folder => panic!("the bucket is a folder"),
+            Bucket::Gcs(server) => (server, bucket::gcs(server)),
         }
     }
 

@@ -36,6 +36,14 @@ impl Bucket {
             Ok("gcs") => {}
             Ok(other) => panic!("{VARIABLE} is {other:?}, and may be `gcs`"),
         }
+        Self::on_a_server(place)
+    }
+
+    /// One of Cloud Storage, made for what runs in `place`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub(super) fn on_a_server(place: &mut Place) -> Self {
         let server = Server::start(Options::new(place.root().join("gcs"))).expect("a server");
         place.set_endpoint(server.url());
         let location = "US-CENTRAL1".to_owned();

@@ -72,8 +72,11 @@ fn no_outage(fleet: &Fleet) {
     server.tokens().allow_all(gcs.name());
 }
 
+/// Sends the bucket away.
+type Begin<'a> = Box<dyn Fn() + 'a>;
+
 /// Each way in which a bucket is away, and how it begins.
-fn outages(fleet: &Fleet) -> [(&'static str, Box<dyn Fn() + '_>); 6] {
+fn outages(fleet: &Fleet) -> [(&'static str, Begin<'_>); 6] {
     let (server, gcs) = fleet.cloud_storage();
     let name = gcs.name().to_owned();
     let outage = move |outage| Box::new(move || server.faults().set_outage(outage));

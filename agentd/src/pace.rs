@@ -43,8 +43,11 @@ pub fn pace(state: Option<&State>, now: Timestamp) -> Pace {
 
 #[cfg(test)]
 mod tests {
+    use deploy::Digest;
     use deploy::claim::{CLAIM_LIFE, Claim};
     use deploy::id::Id;
+    use deploy::release::{Artifact, Kind, Release};
+    use deploy::settings::Settings;
 
     use super::*;
 
@@ -66,6 +69,35 @@ mod tests {
         assert_eq!(fast.interval, WHILE_CLAIMED);
         assert_eq!(fast.holds_for, Some(CLAIM_LIFE - Duration::from_secs(10)));
         assert_eq!(pace(Some(&claimed(100)), at(130)), idle, "it was left behind");
+    }
+
+    /// `state` with a release that asks for this interval.
+    fn asking(state: State, interval: Duration) -> State {
+        let mut settings = Settings::default();
+        settings.poll_interval.0 = interval;
+        let release = Release {
+            number: 1,
+            id: Id::fixed("r"),
+            published: at(0),
+            by: "a@b".to_owned(),
+            kind: Kind::Deploy,
+            message: None,
+            source: None,
+            artifact: Artifact { digest: Digest::of(b""), size: 1 },
+            environment: None,
+            settings,
+        };
+        State { release: Some(release), ..state }
+    }
+
+    #[test]
+    fn a_release_sets_the_interval_within_reason() {
+        let idle = |interval| pace(Some(&asking(State::new("app"), interval)), at(0)).interval;
+        assert_eq!(idle(Duration::from_secs(60)), Duration::from_secs(60));
+        assert_eq!(idle(Duration::ZERO), IDLE_MIN);
+        let fast = |interval| pace(Some(&asking(claimed(0), interval)), at(0)).interval;
+        assert_eq!(fast(Duration::from_secs(60)), WHILE_CLAIMED);
+        assert_eq!(fast(IDLE_MIN), IDLE_MIN, "a claim never makes it slower");
     }
 
     /// Whatever this machine's clock does while a dead deployer's claim stands, fast questions end.

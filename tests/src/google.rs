@@ -109,11 +109,17 @@ impl Google {
     /// When it cannot be run.
     pub fn engr(&self, line: &str, variables: &[(&str, &str)]) -> Transcript {
         let args: Vec<&str> = line.split_whitespace().collect();
-        let mut command = self.place.command(binary("engr"));
-        command.env_remove("STORAGE_EMULATOR_HOST").env("PATH", self.programs());
-        command.env("SSL_CERT_FILE", &self.authority);
+        let mut command = self.command("engr");
         command.args(&args).envs(variables.iter().copied());
         self.place.transcript(&args, &command.output().expect("engr runs"))
+    }
+
+    /// A program of ours that has no credentials, and finds no other program.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = self.place.command(binary(program));
+        command.env_remove("STORAGE_EMULATOR_HOST").env("PATH", self.programs());
+        command.env("SSL_CERT_FILE", &self.authority);
+        command
     }
 
     /// A new private key of a service account's.

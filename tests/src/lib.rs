@@ -1,5 +1,6 @@
 //! Helpers of the tests.
 
+pub mod agent;
 pub mod apps;
 pub mod bare_app;
 pub mod below;

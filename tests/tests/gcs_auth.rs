@@ -3,10 +3,18 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use deploy::Timestamp;
+use deploy::agent_config::{AgentConfig, InstanceDir, Listen};
+use deploy::report::Version;
 use deploy::store::gcs::bucket::NewBucket;
 use serde_json::{Value, json};
+use tests::agent::Agent;
 use tests::engr::Transcript;
+use tests::fleet::{until, within};
 use tests::google::{Google, METADATA};
 
 /// The bucket that `engr deploy` makes for the app.
@@ -439,6 +447,29 @@ fn a_login_that_was_revoked_is_told() {
 }
 
 #[test]
+fn a_machine_without_an_account_is_told() {
+    let Some(google) = google() else { return };
+    google.is_the_machines();
+    google.metadata.tokens().refuse_grants(Some("no account"));
+    assert_transcript!(both(&google, &[]), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the credentials are not taken: failed to fetch access token: HTTP 404: The service account was not found
+    !   → see whether this machine has a service account, and whether it is enabled
+    (30)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       this machine's service account, by its metadata server
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the credentials are not taken: failed to fetch access token: HTTP 404: The service account was not found
+                          → see whether this machine has a service account, and whether it is enabled
+    (30)
+    ");
+}
+
+#[test]
 fn a_token_that_is_not_taken_is_told() {
     let Some(google) = google() else { return };
     google.service.tokens().trust_issuer("somebody@else");
@@ -669,4 +700,67 @@ fn doctor_tells_when_nothing_answers() {
                           → see whether https://status.cloud.google.com knows of it
     (1)
     ");
+}
+
+/// The app's agent on a machine with a metadata server.
+fn agent(google: &Google) -> Agent {
+    let config = AgentConfig {
+        app: "web".to_owned(),
+        project: "shop".to_owned(),
+        instance: "web-1".to_owned(),
+        bucket: "gs://shop-web".to_owned(),
+        endpoint: None,
+        listen: Listen::On(Ipv4Addr::LOCALHOST.into()),
+        health: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9_000))),
+    };
+    let dir = InstanceDir(google.place.root().join("instance"));
+    Agent::start(google.command("agentd"), &dir, &config)
+}
+
+/// Waits until the agent has heard from the bucket after this moment. Gives what serves there.
+fn until_it_looks(agent: &Agent) -> Option<Version> {
+    let now = Timestamp::now();
+    let looks = || agent.report().filter(|report| report.looked.is_some_and(|at| at > now));
+    // The longest pause between two looks, and another for new credentials.
+    let heard = within(Duration::from_secs(90), looks);
+    heard.unwrap_or_else(|| panic!("{:#?}", agent.report())).serving
+}
+
+#[test]
+fn an_agent_goes_on_when_its_tokens_were_refused_and_given_up() {
+    let Some(google) = google() else { return };
+    let app = json!({
+        "project": "shop", "server": false, "poll-interval": "100ms",
+        "health-window": "100ms", "settle": "100ms",
+        "build": {"command": "true", "output": "app"},
+    });
+    google.place.write("engr.json", &json!({"apps": {"web": app}}).to_string());
+    google.place.write("app", "#!/bin/sh\nexec /bin/sleep 1000\n");
+    let script = google.place.path().join("app");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let agent = agent(&google);
+    until_it_looks(&agent);
+    let [credentials] = named(&google, &user());
+    // A build needs a shell.
+    let path = ("PATH", std::env::var("PATH").expect("a path"));
+    let deployed = engr(&google, "web deploy --detach", &[credentials, path]);
+    assert_eq!(deployed.code, Some(0), "{deployed}");
+    let serving = until("the app serves", || agent.report()?.serving);
+
+    // A token that ends before its time.
+    let end_tokens = || {
+        google.service.tokens().expire_all();
+        google.metadata.tokens().expire_all();
+    };
+    end_tokens();
+    assert_eq!(until_it_looks(&agent), Some(serving.clone()));
+
+    // And a machine whose account is taken away for a while: the library gives up for good.
+    let (tokens, asked) = (google.metadata.tokens(), google.calls("metadata"));
+    tokens.refuse_grants(Some("no account"));
+    end_tokens();
+    until("no token is given", || (google.calls("metadata") > asked).then_some(()));
+    tokens.refuse_grants(None);
+    assert_eq!(until_it_looks(&agent), Some(serving));
+    assert_eq!(google.calls("token"), 1, "the deployer's alone");
 }

@@ -2,8 +2,6 @@
 //! say how old their view is, and go on when it is back.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use deploy::store::gcs::bucket::NewBucket;
 use deploy::store::{Expect, Gcs, Store};
 use gcs_server::{Faults, Kind, Match, Outage, Rule};
 use serde_json::json;
+use tests::agent::report;
 use tests::engr::binary;
 use tests::fleet::{APP, Fleet, Process, blocking, end, until, within};
 
@@ -30,16 +29,6 @@ fn fleet(instances: u32) -> Fleet {
     let mut fleet = Fleet::on_cloud_storage(instances).with_test_app("engineer");
     fleet.set("settle", json!("100ms"));
     fleet
-}
-
-/// What the agent at this address says of itself.
-fn report(health: SocketAddr) -> io::Result<Option<Report>> {
-    let mut stream = TcpStream::connect(health)?;
-    write!(stream, "GET /status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (_, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
-    Ok(serde_json::from_str(body)?)
 }
 
 /// What each agent says of itself, without the bucket's help.
@@ -83,8 +72,11 @@ fn no_outage(fleet: &Fleet) {
     server.tokens().allow_all(gcs.name());
 }
 
+/// Sends the bucket away.
+type Begin<'a> = Box<dyn Fn() + 'a>;
+
 /// Each way in which a bucket is away, and how it begins.
-fn outages(fleet: &Fleet) -> [(&'static str, Box<dyn Fn() + '_>); 6] {
+fn outages(fleet: &Fleet) -> [(&'static str, Begin<'_>); 6] {
     let (server, gcs) = fleet.cloud_storage();
     let name = gcs.name().to_owned();
     let outage = move |outage| Box::new(move || server.faults().set_outage(outage));

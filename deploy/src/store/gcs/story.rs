@@ -6,7 +6,8 @@ use std::error::Error;
 use serde_json::Value;
 
 /// What only leads to the cause. It is left out, unless it is the last word.
-const WRAPPERS: [&str; 9] = [
+const WRAPPERS: [&str; 10] = [
+    "Could not fetch an auth token to authenticate with Google Cloud",
     "cannot create auth headers",
     "cannot create the authentication headers",
     "Fetching the token resulted in",
@@ -48,7 +49,8 @@ pub fn story(error: &(dyn Error + 'static)) -> String {
     for (at, Level { text, .. }) in levels.iter().enumerate() {
         let below = levels.get(at + 1);
         let is_wrapper = || WRAPPERS.iter().any(|wrapper| text.starts_with(wrapper));
-        if below.is_some() && is_wrapper() {
+        let is_repeated = below.is_some_and(|below| below.text.starts_with(&**text));
+        if is_repeated || (below.is_some() && is_wrapper()) {
             continue;
         }
         let own =
@@ -66,15 +68,29 @@ impl Level {
         let mut text = text.trim();
         text = SUFFIXES.iter().find_map(|suffix| text.strip_suffix(suffix)).unwrap_or(text);
         text = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
-        let told = text.split_once(", body=<").and_then(|(what, body)| {
-            let told = told(body.strip_suffix('>').unwrap_or(body));
-            (!told.is_empty()).then(|| format!("{what}: {told}"))
-        });
+        let told = answered(text).or_else(|| reported(text));
         let is_told = told.is_some();
         let text = told.as_deref().unwrap_or(text);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { text: text.trim_end_matches('.').to_owned(), is_told }
     }
+}
+
+/// `what, body=<…>`
+fn answered(text: &str) -> Option<String> {
+    let (what, body) = text.split_once(", body=<")?;
+    let told = told(body.strip_suffix('>').unwrap_or(body));
+    (!told.is_empty()).then(|| format!("{what}: {told}"))
+}
+
+/// `the HTTP transport reports a [404] error: what :b"…"`
+fn reported(text: &str) -> Option<String> {
+    let (before, after) = text.split_once("the HTTP transport reports a [")?;
+    let (status, rest) = after.split_once("] error: ")?;
+    let (what, body) = rest.split_once(" :b\"")?;
+    let body = body.strip_suffix('"').unwrap_or(body).replace("\\n", " ").replace("\\\"", "\"");
+    let told = format!("HTTP {status}: {}", told(&body));
+    Some(if before.is_empty() { format!("{what}: {told}") } else { format!("{before}{told}") })
 }
 
 /// What an answer's body says: OAuth2's error, that of Google's APIs, or its text.
@@ -138,6 +154,23 @@ mod tests {
         let body = "failed to fetch token, body=<<html> away </html>\n>";
         assert_eq!(told(&[body, "502"]), "failed to fetch token: <html> away </html>");
         assert_eq!(told(&["failed to fetch token, body=<>", "HTTP 502"]), "HTTP 502");
+    }
+
+    #[test]
+    fn a_machine_without_an_account_is_a_short_story() {
+        let chain = [
+            "Could not fetch an auth token to authenticate with Google Cloud. The most common … \
+             and future attempts will not succeed",
+            "failed to fetch access token and future attempts will not succeed",
+            "the HTTP transport reports a [404] error: failed to fetch access token :b\"It was not \
+             found.\\n\"",
+        ];
+        let short = "failed to fetch access token: HTTP 404: It was not found";
+        assert_eq!(told(&chain), short);
+        assert_eq!(
+            told(&chain[..1]).split_once('.').unwrap().0,
+            "Could not fetch an auth token to authenticate with Google Cloud"
+        );
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) fn metadata(tokens: &Tokens, call: &mut Call) -> Done<Answer> {
         .map(|rest| rest.strip_prefix("default").or(rest.strip_prefix(EMAIL)).unwrap_or(rest));
     let text = |text: &str| Ok(marked(Answer::text(200, "application/text", text.to_owned())));
     match (account, path) {
+        (Some("/token"), _) if tokens.refused_grants().is_some() => {
+            let told = "The service account was not found.";
+            Ok(marked(Answer::text(404, "text/html; charset=UTF-8", told)))
+        }
         (Some("/token"), _) => {
             let (token, lifetime) = tokens.issue(call.now);
             let json = json!({ "access_token": token, "expires_in": lifetime.as_secs(),

@@ -84,7 +84,8 @@ impl Tokens {
     }
 
     /// Makes the token endpoint refuse every grant with this OAuth2 error (`invalid_grant` for a
-    /// login that was revoked); `None` makes it give tokens again.
+    /// login that was revoked), and the metadata server find no account; `None` makes both give
+    /// tokens again.
     pub fn refuse_grants(&self, error: Option<&str>) {
         self.lock().refused_grants = error.map(str::to_owned);
     }

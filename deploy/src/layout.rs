@@ -11,10 +11,10 @@ pub const INSTANCES: &str = "fleet/instances/";
 /// Everything that instances write lies under this prefix, and nothing else does.
 pub const FLEET: &str = "fleet/";
 
-/// Under this prefix lie the artifacts.
+/// The artifacts lie under this prefix.
 pub const ARTIFACTS: &str = "artifacts/";
 
-/// Under this prefix lie the environments.
+/// The environments lie under this prefix.
 pub const ENVIRONMENTS: &str = "env/";
 
 /// The app as one compressed archive. Create-only.

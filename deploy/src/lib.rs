@@ -8,9 +8,10 @@
 //! ```
 //!
 //! - [`layout`] names the bucket's objects.
-//! - [`state`], [`claim`] and [`release`] are what `state.json` holds, and the pure rules by which
+//! - [`state`], [`claim`], [`lock`] and [`release`] are what `state.json` holds, and the pure rules by which
 //!   one state follows another; [`publish`] carries such a step out by compare-and-set, and
 //!   [`history`] reads the steps that were taken.
+//! - [`prune`] removes what is no longer needed.
 //! - [`store`] is the one way to the bucket.
 //! - [`artifact`] turns a built app into one deterministic archive and back into files.
 //! - [`report`] is what an instance says of itself; [`rollout`] judges a release by it.
@@ -29,7 +30,9 @@ pub mod history;
 pub mod id;
 pub mod layout;
 pub mod local_fleet;
+pub mod lock;
 pub mod log_line;
+pub mod prune;
 pub mod publish;
 pub mod release;
 pub mod report;

@@ -171,6 +171,7 @@ pub async fn swap<R: std::error::Error + 'static>(
         if let Some(generation) = came_through {
             return Ok(Swapped { state: next, generation, damage: loaded.damage });
         }
+        tracing::debug!("somebody else wrote state.json in between: the step is decided anew");
     }
     Err(SwapError::Contended)
 }
@@ -207,24 +208,36 @@ async fn find(
 
 /// Writes a content-addressed object unless it is there already, whole. Gives whether it wrote.
 ///
+/// `state` is the one that the object is to be named after: while its prune is unfinished, what is
+/// there may be removed any moment, and is written again (see [`crate::prune`]).
+///
+/// Whoever loses the race to write it looks again: a release that names the object may only follow
+/// when it is seen to be there.
+///
 /// # Errors
 /// What the store fails with.
 pub async fn put_once(
     store: &dyn Store,
+    state: &State,
     name: &str,
     put: impl AsyncFn(Expect) -> store::Result<Generation>,
 ) -> store::Result<bool> {
-    let expect = match with_tries(async || store.stat(name).await).await {
-        Ok(Some(_)) => return Ok(false),
-        Ok(None) => Expect::Absent,
-        // What lies there is not what its name says: the whole bytes take its place.
-        Err(error) if error.kind == ErrorKind::Corrupt => Expect::Any,
-        Err(error) => return Err(error),
-    };
-    match with_tries(async || put(expect).await).await {
-        Ok(_) => Ok(true),
-        // Another deployer was faster with the same bytes.
-        Err(error) if error.kind == ErrorKind::Lost => Ok(false),
-        Err(error) => Err(error),
+    let mut attempts = 0;
+    loop {
+        let expect = match with_tries(async || store.stat(name).await).await {
+            Ok(_) if state.prune_unfinished().is_some() => Expect::Any,
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) => Expect::Absent,
+            // What lies there is not what its name says: the whole bytes take its place.
+            Err(error) if error.kind == ErrorKind::Corrupt => Expect::Any,
+            Err(error) => return Err(error),
+        };
+        attempts += 1;
+        match with_tries(async || put(expect).await).await {
+            Ok(_) => return Ok(true),
+            // Another deployer was faster with the same bytes, or an answer was lost.
+            Err(error) if error.kind == ErrorKind::Lost && attempts < SWAP_ATTEMPTS_MAX => {}
+            Err(error) => return Err(error),
+        }
     }
 }

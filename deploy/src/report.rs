@@ -1,10 +1,15 @@
 //! What an instance says of itself: the object `fleet/instances/<name>`, written by it alone.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How many releases' outcomes an instance remembers.
 pub const OUTCOMES_MAX: usize = 200;
+
+/// An agent that hears from its bucket has a view that is younger, at any interval that is of use.
+const VIEW_MAX: Duration = Duration::from_secs(120);
 
 /// How many of an app's last lines go into a [`Failure`].
 pub const LAST_LINES_MAX: usize = 20;
@@ -175,6 +180,13 @@ pub enum Stage {
 }
 
 impl Report {
+    /// How old its view of the bucket was when it wrote this, where it was older than any agent's is
+    /// that hears from its bucket.
+    pub fn old_view(&self) -> Option<Duration> {
+        let age = self.written.duration_since(self.looked?);
+        Duration::try_from(age).ok().filter(|age| *age > VIEW_MAX)
+    }
+
     /// Parses an object's bytes.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use crate::Digest;
 use crate::claim::{CLAIM_LIFE, Claim};
 use crate::id::Id;
+use crate::lock::Lock;
+use crate::prune::Pruned;
 use crate::release::{Artifact, Draft, Release};
 
 #[cfg(test)]
@@ -38,6 +40,12 @@ pub struct State {
     /// Who is deploying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// Nothing is to be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+    /// The last prune, if there ever was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// Who wrote this state. The next one carries another, or an older program wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
@@ -81,6 +89,9 @@ fn is_zero(number: &u64) -> bool {
 /// Why there is no next state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
+    /// Nothing is to be published.
+    #[error("{} has locked the app since {}: {}", .0.by, .0.since, .0.message)]
+    Locked(Box<Lock>),
     /// Somebody else is deploying.
     #[error("{} has been deploying since {}", .0.by, .0.since)]
     Claimed(Box<Claim>),
@@ -115,6 +126,8 @@ impl State {
             release: None,
             staged_environment: None,
             claim: None,
+            lock: None,
+            pruned: None,
             author: None,
             numbers_taken: 0,
             other: Map::new(),
@@ -155,11 +168,28 @@ impl State {
         self.claim.as_ref().filter(|claim| claim.is_live(now))
     }
 
+    /// The lock that binds now.
+    pub fn live_lock(&self, now: Timestamp) -> Option<&Lock> {
+        self.lock.as_ref().filter(|lock| lock.is_live(now))
+    }
+
+    /// Whether something may be published, or prepared for it.
+    ///
+    /// # Errors
+    /// [`Refused::Locked`] while a lock binds.
+    pub fn unfrozen(&self, now: Timestamp) -> Result<(), Refused> {
+        match self.live_lock(now) {
+            Some(lock) => Err(Refused::Locked(Box::new(lock.clone()))),
+            None => Ok(()),
+        }
+    }
+
     /// The claim is taken by `claim`.
     ///
     /// # Errors
-    /// [`Refused::Claimed`] while another's lives.
+    /// [`Refused::Locked`] while a lock binds, and [`Refused::Claimed`] while another's claim lives.
     pub fn claimed(self, claim: Claim, now: Timestamp) -> Result<Self, Refused> {
+        self.unfrozen(now)?;
         match self.live_claim(now) {
             Some(other) if other.id != claim.id => Err(Refused::Claimed(Box::new(other.clone()))),
             _ => Ok(Self { author: Author::under(&claim, now), claim: Some(claim), ..self }),
@@ -169,13 +199,15 @@ impl State {
     /// The claim `id` lives on from `now`, and names `artifact` if one is given.
     ///
     /// # Errors
-    /// [`Refused::ClaimLost`] when it is no longer there.
+    /// [`Refused::ClaimLost`] when it is no longer there, and [`Refused::Locked`] when a lock was set
+    /// meanwhile: what the claim is for would be refused.
     pub fn renewed(
         self,
         id: &Id,
         artifact: Option<Artifact>,
         now: Timestamp,
     ) -> Result<Self, Refused> {
+        self.unfrozen(now)?;
         match &self.claim {
             Some(claim) if claim.id == *id => {
                 let artifact = artifact.or(claim.artifact);
@@ -196,22 +228,58 @@ impl State {
         }
     }
 
-    /// Whoever's claim it is, it is gone: `by` breaks it.
+    /// From now on nothing is published, in place of an earlier lock. A claim stays: its holder, who
+    /// cannot publish any more, gives it up or lets it expire.
+    pub fn locked(self, lock: Lock, now: Timestamp) -> Self {
+        Self { author: Author::new(&lock.by, now), lock: Some(lock), ..self }
+    }
+
+    /// Whoever's claim and lock they are, they are gone: `by` removes them.
     pub fn unlocked(self, by: &str, now: Timestamp) -> Self {
-        Self { claim: None, author: Author::new(by, now), ..self }
+        Self { claim: None, lock: None, author: Author::new(by, now), ..self }
+    }
+
+    /// A prune begins under the claim `id`, that keeps the releases from `from` on.
+    ///
+    /// # Errors
+    /// Those of [`Self::renewed`].
+    pub fn prune_begun(self, id: &Id, from: u64, now: Timestamp) -> Result<Self, Refused> {
+        let state = self.renewed(id, None, now)?;
+        let before = state.pruned.clone().unwrap_or_default();
+        let from = if before.unfinished { from.max(before.from) } else { from };
+        let pruned = Some(Pruned { count: before.count + 1, from, unfinished: true });
+        Ok(Self { pruned, ..state })
+    }
+
+    /// The prune under the claim `id` has removed all that it meant to, and the claim has ended.
+    ///
+    /// # Errors
+    /// Those of [`Self::renewed`].
+    pub fn prune_ended(self, id: &Id, now: Timestamp) -> Result<Self, Refused> {
+        let state = self.renewed(id, None, now)?;
+        let pruned = state.pruned.clone().map(|pruned| Pruned { unfinished: false, ..pruned });
+        Ok(Self { pruned, claim: None, ..state })
+    }
+
+    /// Set while a prune may still remove what is found in the bucket: it keeps what the releases
+    /// from this number on have.
+    pub fn prune_unfinished(&self) -> Option<u64> {
+        self.pruned.as_ref().filter(|pruned| pruned.unfinished).map(|pruned| pruned.from)
     }
 
     /// `environment` waits for the next deploy, as `by` wants it; with none, nothing waits any
     /// longer.
     ///
     /// # Errors
-    /// [`Refused::Claimed`]: a deploy under way would lose its publish to this write.
+    /// [`Refused::Locked`] while a lock binds, and [`Refused::Claimed`]: a deploy under way would
+    /// lose its publish to this write.
     pub fn staged(
         self,
         environment: Option<Digest>,
         by: &str,
         now: Timestamp,
     ) -> Result<Self, Refused> {
+        self.unfrozen(now)?;
         if let Some(claim) = self.live_claim(now) {
             return Err(Refused::Claimed(Box::new(claim.clone())));
         }
@@ -225,8 +293,8 @@ impl State {
     /// [`Self::staged_environment`]; any other release leaves it staged.
     ///
     /// # Errors
-    /// [`Refused::ClaimLost`] or [`Refused::Claimed`], and [`Refused::NotCurrent`] when
-    /// `if_current` names another release than the current one.
+    /// [`Refused::Locked`], [`Refused::ClaimLost`] or [`Refused::Claimed`], and
+    /// [`Refused::NotCurrent`] when `if_current` names another release than the current one.
     pub fn published(
         self,
         draft: Draft,
@@ -234,6 +302,7 @@ impl State {
         if_current: Option<u64>,
         now: Timestamp,
     ) -> Result<Self, Refused> {
+        self.unfrozen(now)?;
         match (under, &self.claim) {
             (Some(id), Some(claim)) if claim.id == *id => {}
             (Some(_), other) => {

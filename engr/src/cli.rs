@@ -37,14 +37,18 @@ struct Top {
 pub struct Everywhere {
     /// Where Cloud Storage is, for an emulator, which is asked without credentials
     /// [env: STORAGE_EMULATOR_HOST]
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, display_order = 899)]
     pub endpoint: Option<String>,
+    /// Say more on standard error, such as which calls to the bucket are tried again
+    #[arg(short, long, global = true, display_order = 900)]
+    pub verbose: bool,
 }
 
 impl Everywhere {
     /// What was said before the app's name, where nothing was said after it.
     fn or(self, before: Self) -> Self {
-        Self { endpoint: self.endpoint.or(before.endpoint) }
+        let verbose = self.verbose || before.verbose;
+        Self { endpoint: self.endpoint.or(before.endpoint), verbose }
     }
 }
 
@@ -186,8 +190,11 @@ pub enum AppCommand {
     /// Start every instance's release anew, by overlap
     #[command(display_order = 14)]
     Restart(PublishArgs),
-    /// Break a claim that somebody left behind
+    /// Freeze the app: nothing is published until it is unlocked
     #[command(display_order = 15)]
+    Lock(LockArgs),
+    /// Lift a freeze, and break a claim that somebody left behind
+    #[command(display_order = 16)]
     Unlock,
     /// Show the environment
     #[command(display_order = 20)]
@@ -223,8 +230,11 @@ pub enum AppCommand {
     /// Bring the instances to `instance-count`
     #[command(display_order = 40)]
     Sync(SyncArgs),
+    /// Remove old releases, and the artifacts and environments that no kept one names
+    #[command(display_order = 41)]
+    Prune(PruneArgs),
     /// Stop and remove the fleet and, asked separately, the bucket
-    #[command(name = "destroy-app", display_order = 41)]
+    #[command(name = "destroy-app", display_order = 42)]
     DestroyApp(DestroyArgs),
 }
 
@@ -305,7 +315,7 @@ pub struct PublishArgs {
     /// Publish only if this release is the current one
     #[arg(long, value_name = "vN", value_parser = release_number)]
     pub if_current: Option<u64>,
-    /// Wait for another's claim to end, this long at the most
+    /// Wait for another's claim, or a lock, to end, this long at the most
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "15m")]
     pub wait_lock: Option<Span>,
     /// How to follow it
@@ -354,7 +364,7 @@ pub struct StatusArgs {
 /// `engr <app> releases`.
 #[derive(Debug, Args)]
 pub struct ReleasesArgs {
-    /// All that was done to the app: claims and how they ended, and what was staged, too
+    /// All that was done to the app: claims and how they ended, locks, and what was staged, too
     #[arg(long)]
     pub all: bool,
     /// Only the newest N
@@ -363,6 +373,17 @@ pub struct ReleasesArgs {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `engr <app> lock`.
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Say why
+    #[arg(short, long, value_name = "MSG")]
+    pub message: String,
+    /// Until then: `2026-11-22T10:00Z`, `10:00` (the next), or for `2h` [default: until `unlock`]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
 }
 
 /// `engr <app> rollback`.
@@ -449,6 +470,23 @@ pub struct SyncArgs {
     /// Only say what would be done (exit code 3 if anything)
     #[arg(long)]
     pub plan: bool,
+}
+
+/// `engr <app> prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// How many releases to keep, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: u32,
+    /// Only say what would be removed (exit code 3 if anything)
+    #[arg(long)]
+    pub plan: bool,
+    /// Remove it without asking
+    #[arg(long, conflicts_with = "plan")]
+    pub yes: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `engr <app> destroy-app`.
@@ -543,6 +581,7 @@ impl Cli {
             AppCommand::Status(args) => args.json,
             AppCommand::Env(args) => args.json,
             AppCommand::Logs(args) => args.json,
+            AppCommand::Prune(args) => args.json,
             _ => false,
         }
     }

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return error.print_and_exit(),
     };
+    output::hear(everywhere.verbose);
     google::set_endpoint(everywhere.endpoint);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod apps;
+pub mod bare_app;
 pub mod below;
 pub mod chance;
 pub mod engr;
@@ -12,4 +13,5 @@ pub mod google;
 pub mod launch;
 pub mod load;
 pub mod mounts;
+pub mod relay;
 pub mod running;

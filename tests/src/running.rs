@@ -1,11 +1,16 @@
 //! An `engr` under way, beside the test.
 
+use std::fs;
 use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::engr::{Place, Transcript, binary};
+
+/// How long a test waits for something that should come at once.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A command under way; killed when it is dropped before its end.
 #[derive(Debug)]
@@ -63,6 +68,24 @@ impl Running {
     pub fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut().expect("it runs");
         child.try_wait().expect("engr is asked").is_some()
+    }
+
+    /// Waits until it watches the bucket: it holds a claim, or waits for something to end.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub async fn watches(&self) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let began = Instant::now();
+        loop {
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+            if links.any(|link| link.ends_with("anon_inode:inotify")) {
+                return;
+            }
+            assert!(began.elapsed() < WAIT_MAX, "{:?} watches nothing", self.args);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn transcript(&self, place: &Place, output: &Output) -> Transcript {

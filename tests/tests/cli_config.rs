@@ -43,14 +43,14 @@ fn create_guesses_what_it_can_and_writes_a_file_that_reads_well() {
         "worker create --project shop-123 --package ./jobs --worker --instances 2",
         "web2 create --local --health /up --build make --output bin/web",
         "apps",
-    ]), @r"
+    ]), @"
     $ engr web create --local
     added web to WORK/engr.json
     next: engr web deploy
     (0)
     $ engr worker create --project shop-123 --package ./jobs --worker --instances 2
     added worker to WORK/engr.json
-    this version of engr deploys to local fleets only: `engr worker config:set project local`
+    next: engr worker deploy
     (0)
     $ engr web2 create --local --health /up --build make --output bin/web
     added web2 to WORK/engr.json
@@ -235,11 +235,12 @@ fn config_shows_what_is_set_and_what_holds_without() {
     health-window      200ms  (default)
     settle             3s  (default)
     stop-timeout       5s  (default)
+    poll-interval      5s  (default)
     instance-count     1  (default)
     tags               http-server a
     (0)
     $ engr jobs config --json
-    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","settle":"3s","stop-timeout":"5s","instance-count":1}}
+    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","settle":"3s","stop-timeout":"5s","poll-interval":"5s","instance-count":1}}
     (0)
     $ engr web config:get graceful-shutdown
     true

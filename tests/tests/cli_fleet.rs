@@ -405,9 +405,29 @@ fn an_app_that_does_not_heed_is_killed_after_its_stop_timeout() {
 
 #[test]
 fn the_demo_loses_no_request_and_leaves_nothing() {
+    assert_demo(&Place::new(), &[]);
+}
+
+/// On a server that it starts by itself, since nothing names another.
+#[test]
+fn the_demo_on_cloud_storage_loses_no_request_and_leaves_nothing() {
+    let mut place = Place::new();
+    place.set_endpoint("");
+    let port = free_port().to_string();
+    let said = assert_demo(&place, &["--gcs", "--port", &port]);
+    assert!(said.contains("Cloud Storage is engr-gcs-server at http://127.0.0.1:"), "{said}");
+    assert!(said.contains("created"), "the bucket is made by the first deploy: {said}");
+    let server = place.temporary().to_string_lossy().into_owned();
+    let left = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&server)
+    });
+    assert_eq!(left.count(), 0, "its server has ended");
+}
+
+fn assert_demo(place: &Place, args: &[&str]) -> String {
     needs("go", "version");
-    let place = Place::new();
-    let mut demo = Live::start(&place, &["demo", "--lang", "go"]);
+    let mut demo = Live::start(place, &[&["demo", "--lang", "go"], args].concat());
     let status = demo.ended_within(DEMO_MAX);
     let said = demo.said();
     assert!(status.success(), "{said}");
@@ -415,6 +435,7 @@ fn the_demo_loses_no_request_and_leaves_nothing() {
     let numbers: Vec<u64> = all.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(numbers[0] > 1_000 && numbers[1] == 0, "{said}");
     assert_eq!(fs::read_dir(place.temporary()).unwrap().count(), 1, "but this test's own file");
+    said
 }
 
 #[test]

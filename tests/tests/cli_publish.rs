@@ -9,93 +9,12 @@ use deploy::claim::Claim;
 use deploy::history::History;
 use deploy::id::Id;
 use deploy::layout;
-use deploy::publish::{load, swap};
-use deploy::state::{Refused, State};
-use deploy::store::{Directory, Expect, Store};
+use deploy::state::State;
+use deploy::store::{Expect, Store};
 use deploy::{Digest, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tests::engr::{Place, Transcript};
-use tests::running::Running;
-
-const WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// An app with no instances, whose build writes `content` into its executable.
-struct App {
-    place: Place,
-    store: Directory,
-}
-
-impl App {
-    fn new() -> Self {
-        let place = Place::new();
-        let bucket = place.home().join("local/hello/bucket");
-        fs::create_dir_all(bucket.parent().unwrap()).unwrap();
-        let app = Self { store: Directory::open(bucket).unwrap(), place };
-        app.builds("printf '#!/bin/sh\\n' > out && cat content >> out && chmod +x out");
-        app.content("one");
-        app
-    }
-
-    fn builds(&self, command: &str) {
-        let engr_json = json!({"apps": {"hello": {
-            "project": "local", "server": false, "instance-count": 0,
-            "build": {"command": command, "output": "out"},
-        }}});
-        self.place.write("engr.json", &engr_json.to_string());
-    }
-
-    fn content(&self, content: &str) {
-        self.place.write("content", content);
-    }
-
-    /// From now on a build says that it has begun, and waits for [`Gate::open`].
-    fn gated(&self) -> Gate {
-        self.builds("touch at && while [ -e at ]; do sleep 0.01; done; cp /bin/sh out");
-        Gate { at: self.place.path().join("at") }
-    }
-
-    fn engr(&self, args: &[&str]) -> Transcript {
-        self.place.engr(&[&["hello"], args].concat())
-    }
-
-    fn start(&self, args: &[&str]) -> Running {
-        Running::start(&self.place, &[&["hello"], args].concat())
-    }
-
-    fn deploy(&self) -> Transcript {
-        self.engr(&["deploy", "--detach"])
-    }
-
-    async fn state(&self) -> State {
-        load(&self.store, "hello").await.unwrap().state
-    }
-
-    async fn change(&self, step: impl FnMut(State) -> Result<State, Refused>) {
-        swap(&self.store, "hello", step).await.unwrap();
-    }
-}
-
-/// Holds builds back, for as long as a file is there; with the test's folder it goes in any case.
-struct Gate {
-    at: PathBuf,
-}
-
-impl Gate {
-    /// A build waits at the gate.
-    async fn reached(&self) {
-        let began = Instant::now();
-        while !self.at.exists() {
-            assert!(began.elapsed() < WAIT_MAX, "no build begins");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Lets it pass.
-    fn open(&self) {
-        fs::remove_file(&self.at).unwrap();
-    }
-}
+use tests::bare_app::App;
 
 /// The parts of a transcript that differ from run to run, and from machine to machine.
 fn settings() -> insta::Settings {
@@ -218,7 +137,7 @@ async fn a_claim_that_is_broken_in_the_middle_publishes_nothing() {
     assert_eq!(app.store.list("artifacts/").await.unwrap(), []);
     assert_transcript!(app.engr(&["unlock"]), @r#"
         $ engr hello unlock
-        nobody holds a claim on hello
+        hello is not locked, and nobody holds a claim on it
         (0)
     "#);
 }
@@ -733,6 +652,37 @@ async fn settings_that_reach_the_app_publish_a_release() {
     let release = app.state().await.release.unwrap();
     assert_eq!((release.number, release.settings.drain), (2, Some(deploy::Span::from_secs(7))));
     assert_eq!(release.kind.to_string(), "config drain");
+}
+
+#[tokio::test]
+async fn verbose_shows_what_is_tried_again() {
+    let app = App::new();
+    // The object's folder is a file: the bucket cannot be used at the moment.
+    let object = app.place.home().join("local/hello/bucket/objects/state.json");
+    fs::write(object, "").unwrap();
+    let quiet = app.engr(&["env"]);
+    assert_transcript!(quiet, @r#"
+        $ engr hello env
+        ! engr: cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20)
+        (1)
+    "#);
+    let verbose = app.engr(&["env", "-v"]);
+    assert_transcript!(verbose, @r#"
+        $ engr hello env -v
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=1
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=2
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=3
+        ! debug   a store call failed and is tried again: error=cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20), tries=4
+        ! engr: cannot read state.json in file://ROOT/home/engr/local/hello/bucket: the bucket cannot be used at the moment: Not a directory (os error 20)
+        (1)
+    "#);
+    for words in [["-v", "hello", "env"], ["hello", "--verbose", "env"]] {
+        assert_eq!(app.place.engr(&words).stderr, verbose.stderr);
+    }
+    // Behind the command that is run it is that command's.
+    fs::remove_file(app.place.home().join("local/hello/bucket/objects/state.json")).unwrap();
+    let run = app.engr(&["run", "echo", "-v"]);
+    assert_eq!(run.stdout, "-v\n", "{run}");
 }
 
 #[tokio::test]

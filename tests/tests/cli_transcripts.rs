@@ -61,67 +61,73 @@ fn drained(fleet: &Fleet) {
 #[test]
 fn help_lists_every_command_in_its_group() {
     let place = Place::new();
-    insta::assert_snapshot!(place.session(&["shop"]), @r#"
-        $ engr shop
-        The commands of an app
+    insta::assert_snapshot!(place.session(&["shop"]), @"
+    $ engr shop
+    The commands of an app
 
-        Usage: engr shop [COMMAND]
+    Usage: engr shop [OPTIONS] [COMMAND]
 
-        Settings:
-          create         Add the app to engr.json
-          config         Show the app's settings
-          config:get     Show one setting
-          config:set     Change a setting; what the instances must know is published as a release
-          config:unset   Remove a setting; published like a change
+    Settings:
+      create         Add the app to engr.json
+      config         Show the app's settings
+      config:get     Show one setting
+      config:set     Change a setting; what the instances must know is published as a release
+      config:unset   Remove a setting; published like a change
 
-        Releases:
-          deploy         Build the app and bring it to its fleet
-          status         Show what runs where
-          releases       List the releases
-          rollback       Go back to an earlier release
-          restart        Start every instance's release anew, by overlap
-          unlock         Break a claim that somebody left behind
+    Releases:
+      deploy         Build the app and bring it to its fleet
+      status         Show what runs where
+      releases       List the releases
+      rollback       Go back to an earlier release
+      restart        Start every instance's release anew, by overlap
+      lock           Freeze the app: nothing is published until it is unlocked
+      unlock         Lift a freeze, and break a claim that somebody left behind
 
-        The app's environment:
-          env            Show the environment
-          env:get        Show one variable's value
-          env:set        Set variables, all in one release: `K=V`, `K V`, `K=@file`, `K=-` (standard input)
-          env:unset      Remove variables, all in one release
+    The app's environment:
+      env            Show the environment
+      env:get        Show one variable's value
+      env:set        Set variables, all in one release: `K=V`, `K V`, `K=@file`, `K=-` (standard input)
+      env:unset      Remove variables, all in one release
 
-        Looking and running:
-          logs           Show the app's and the agents' log lines
-          run            Run a command here, with the app's deployed environment
-          serve          Run the app here with its deployed environment, rebuilt when its source changes
-          local-serve    Run the app here with this shell's environment, rebuilt when its source changes
+    Looking and running:
+      logs           Show the app's and the agents' log lines
+      run            Run a command here, with the app's deployed environment
+      serve          Run the app here with its deployed environment, rebuilt when its source changes
+      local-serve    Run the app here with this shell's environment, rebuilt when its source changes
 
-        The fleet:
-          sync           Bring the instances to `instance-count`
-          destroy-app    Stop and remove the fleet and, asked separately, the bucket
+    The fleet:
+      sync           Bring the instances to `instance-count`
+      prune          Remove old releases, and the artifacts and environments that no kept one names
+      destroy-app    Stop and remove the fleet and, asked separately, the bucket
 
-        Options:
-          -h, --help  Print help
-        (0)
-    "#);
-    insta::assert_snapshot!(place.session(&["shop rollback --help"]), @r#"
-        $ engr shop rollback --help
-        Go back to an earlier release
+    Options:
+          --endpoint <URL>  Where Cloud Storage is, for an emulator, which is asked without credentials
+                            [env: STORAGE_EMULATOR_HOST]
+      -h, --help            Print help
+    (0)
+    ");
+    insta::assert_snapshot!(place.session(&["shop rollback --help"]), @"
+    $ engr shop rollback --help
+    Go back to an earlier release
 
-        Usage: engr shop rollback [OPTIONS] [vN]
+    Usage: engr shop rollback [OPTIONS] [vN]
 
-        Arguments:
-          [vN]  To which release [default: the last one that succeeded before the current one]
+    Arguments:
+      [vN]  To which release [default: the last one that succeeded before the current one]
 
-        Options:
-          -m, --message <MSG>        Say what the release is for
-              --if-current <vN>      Publish only if this release is the current one
-              --wait-lock[=<TIME>]   Wait for another's claim to end, this long at the most
-              --detach               Return once it is published; do not follow the rollout
-              --wait-timeout <TIME>  Stop following after this long (exit code 22); the rollout goes on
-                                     [default: 15m]
-              --json                 One JSON object a line
-          -h, --help                 Print help
-        (0)
-    "#);
+    Options:
+      -m, --message <MSG>        Say what the release is for
+          --if-current <vN>      Publish only if this release is the current one
+          --wait-lock[=<TIME>]   Wait for another's claim, or a lock, to end, this long at the most
+          --detach               Return once it is published; do not follow the rollout
+          --wait-timeout <TIME>  Stop following after this long (exit code 22); the rollout goes on
+                                 [default: 15m]
+          --json                 One JSON object a line
+          --endpoint <URL>       Where Cloud Storage is, for an emulator, which is asked without
+                                 credentials [env: STORAGE_EMULATOR_HOST]
+      -h, --help                 Print help
+    (0)
+    ");
 }
 
 #[test]
@@ -266,6 +272,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         "message",
         "artifact",
         "claim",
+        "lock",
         "environment_staged",
         "address",
         "addresses",

@@ -38,7 +38,7 @@ impl History {
     /// What the store fails with. A damaged generation is no failure: it is listed.
     pub async fn read(store: &dyn Store) -> Result<Self> {
         let mut history = Self::default();
-        each(store, |generation, state| match state {
+        each(store, |generation, state, _| match state {
             Some(state) => history.push(generation, state),
             None => history.damaged.push(generation),
         })
@@ -73,10 +73,10 @@ impl History {
 }
 
 /// Calls `see` with each kept generation of `state.json`, oldest first, and with none where it is
-/// damaged.
+/// damaged; and with its size.
 pub(crate) async fn each(
     store: &dyn Store,
-    mut see: impl FnMut(Generation, Option<State>),
+    mut see: impl FnMut(Generation, Option<State>, u64),
 ) -> Result<()> {
     let generations = with_tries(async || store.versions(layout::STATE).await).await?;
     let read = async |generation| {
@@ -86,10 +86,12 @@ pub(crate) async fn each(
     let mut reads = stream::iter(generations).map(read).buffered(READS_MAX);
     while let Some((generation, read)) = reads.next().await {
         match read {
-            Ok(Object { data, .. }) => see(generation, State::from_object(&data).ok()),
+            Ok(Object { data, .. }) => {
+                see(generation, State::from_object(&data).ok(), data.len() as u64);
+            }
             // Erased since the listing.
             Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) if error.kind == ErrorKind::Corrupt => see(generation, None),
+            Err(error) if error.kind == ErrorKind::Corrupt => see(generation, None, 0),
             Err(error) => return Err(error),
         }
     }

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use crate::claim::Claim;
+use crate::lock::Lock;
 use crate::state::{Author, State};
 use crate::store::Generation;
 
@@ -49,6 +50,25 @@ pub enum What {
     Staged,
     /// What was staged is so no longer.
     Unstaged,
+    /// A prune began.
+    PruneBegun {
+        /// It keeps the releases from this number on.
+        from: u64,
+    },
+    /// A prune came to its end.
+    PruneEnded,
+    /// The app was locked.
+    Locked {
+        /// The lock.
+        lock: Lock,
+        /// Whether it took another's place.
+        replaces: bool,
+    },
+    /// A lock was removed.
+    Unlocked {
+        /// The lock as it was.
+        lock: Lock,
+    },
 }
 
 /// How a claim ended.
@@ -81,6 +101,8 @@ pub(super) fn push(
     change.claim(steps);
     change.release(steps);
     change.staged(steps);
+    change.lock(steps);
+    change.prune(steps);
 }
 
 /// One write.
@@ -147,6 +169,8 @@ impl Change<'_> {
                 Ended::Expired
             }
             (true, Some(false), _) | (false, _, Some(_)) => Ended::Expired,
+            // A prune ends its own.
+            (false, Some(true), None) if self.before.pruned != self.after.pruned => return None,
             (false, Some(true), None) => Ended::GivenUp,
             (false, Some(false), None) => Ended::Broken,
             (false, None, None) => Ended::Unknown,
@@ -173,6 +197,31 @@ impl Change<'_> {
         let what =
             if self.after.staged_environment.is_some() { What::Staged } else { What::Unstaged };
         steps.push(self.by_author(what));
+    }
+
+    fn prune(&self, steps: &mut Vec<Step>) {
+        let Some(pruned) = self.after.pruned.as_ref().filter(|_| self.author.is_some()) else {
+            return;
+        };
+        let before = self.before.pruned.clone().unwrap_or_default();
+        if pruned.count > before.count {
+            steps.push(self.by_author(What::PruneBegun { from: pruned.from }));
+        } else if before.unfinished && !pruned.unfinished {
+            steps.push(self.by_author(What::PruneEnded));
+        }
+    }
+
+    fn lock(&self, steps: &mut Vec<Step>) {
+        match (&self.before.lock, &self.after.lock) {
+            (before, Some(lock)) if before.as_ref() != Some(lock) => {
+                let what = What::Locked { lock: lock.clone(), replaces: before.is_some() };
+                steps.push(self.step(Some(&lock.by), Some(lock.since), what));
+            }
+            (Some(lock), None) => {
+                steps.push(self.by_author(What::Unlocked { lock: lock.clone() }));
+            }
+            (None, None) | (_, Some(_)) => {}
+        }
     }
 }
 
@@ -223,6 +272,9 @@ mod tests {
                     }
                     What::ClaimEnded { claim, how } => format!("{how:?} {}", claim.by),
                     What::Published { release } => format!("published v{release}"),
+                    What::Locked { replaces: false, .. } => "locked".to_owned(),
+                    What::Locked { replaces: true, .. } => "locked again".to_owned(),
+                    What::Unlocked { lock } => format!("unlocked {}'s", lock.by),
                     other => format!("{other:?}"),
                 };
                 let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
@@ -273,6 +325,31 @@ mod tests {
         told.then(|state| state.staged(Some(staged), "a@laptop", at(1)).unwrap());
         told.then(|state| state).then(|state| state.staged(None, "b@desk", at(2)).unwrap());
         assert_eq!(told.lines(), ["1 1 a@laptop Staged", "3 2 b@desk Unstaged"]);
+    }
+
+    #[test]
+    fn locks_and_what_unlock_removes() {
+        let lock = |by: &str, since| Lock {
+            by: by.to_owned(),
+            since: at(since),
+            message: "why".to_owned(),
+            until: None,
+        };
+        let mut told = Told::default();
+        told.claimed("a", 0).then(|state| state.locked(lock("b@desk", 5), at(5)));
+        told.then(|state| state.locked(lock("c@desk", 6), at(6)));
+        told.then(|state| state.unlocked("a@laptop", at(7)));
+        told.then(|state| state.unlocked("a@laptop", at(8)));
+        assert_eq!(
+            told.lines(),
+            [
+                "1 0 a@laptop claimed +0",
+                "2 5 b@desk locked",
+                "3 6 c@desk locked again",
+                "4 7 a@laptop Broken a@laptop",
+                "4 7 a@laptop unlocked c@desk's",
+            ]
+        );
     }
 
     /// An older program writes no author, or passes the last one on.

@@ -307,7 +307,10 @@ async fn bytes_that_are_no_state_are_damage_and_a_newer_states_are_not() {
 async fn what_is_named_by_its_content_is_written_once() {
     let store = Memory::new();
     let put = async |name: &str| {
-        put_once(&store, name, async |expect| store.write(name, b"content", expect).await).await
+        put_once(&store, &State::new("app"), name, async |expect| {
+            store.write(name, b"content", expect).await
+        })
+        .await
     };
     assert!(put("artifacts/1").await.unwrap());
     assert!(!put("artifacts/1").await.unwrap());

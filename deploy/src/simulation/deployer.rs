@@ -12,6 +12,7 @@ use crate::Digest;
 use crate::claim::{CLAIM_LIFE, Claim, RENEW_EVERY};
 use crate::fixtures::{artifact, at, draft};
 use crate::id::Id;
+use crate::lock::Lock;
 use crate::publish::{SwapError, Swapped, swap};
 use crate::state::{Refused, State};
 
@@ -64,6 +65,7 @@ impl Deployer {
         match choice {
             0 => self.stage(&id).await,
             1 => self.unlock().await,
+            2 if self.world.with_locks => self.lock().await,
             2..4 => self.publish(&id, None).await,
             _ => self.deploy(&id).await,
         }
@@ -96,7 +98,7 @@ impl Deployer {
             let other = match claimed.await {
                 Ok(_) => return true,
                 Err(SwapError::Refused(Refused::Claimed(other))) => other,
-                // A command that cannot reach the bucket ends.
+                // A command that meets a lock, or cannot reach the bucket, ends.
                 Err(_) => return false,
             };
             let clock_jumps = self.clock_jumps.load(Relaxed);
@@ -136,6 +138,19 @@ impl Deployer {
     async fn stage(&self, id: &str) {
         let environment = Digest::of(artifact(id).digest.to_string().as_bytes());
         let _ = self.swap(|state, now| state.staged(Some(environment), &self.name, now)).await;
+    }
+
+    /// Mostly for a while, and now and then until somebody unlocks.
+    async fn lock(&self) {
+        let secs = self.world.random().below(120) as i64;
+        let ends = self.world.random().percent(80);
+        let _ = self
+            .swap(|state, now| {
+                let until = ends.then(|| now + SignedDuration::from_secs(secs));
+                let (by, message) = (self.name.clone(), "why".to_owned());
+                Ok(state.locked(Lock { by, since: now, message, until }, now))
+            })
+            .await;
     }
 
     async fn unlock(&self) {

@@ -52,6 +52,7 @@ impl Ledger {
         for ((before, after), generation) in before.zip(&written).zip(1..) {
             numbers.damaged += u64::from(before.rotten);
             check_claim(before, after);
+            check_lock(before, after);
             let Some(release) = &after.state.release else { continue };
             if numbers.add(release) {
                 self.check_publish(before, release, after, Generation(generation));
@@ -69,6 +70,8 @@ impl Ledger {
         generation: Generation,
     ) {
         let id = release.id.to_string();
+        let lock = before.state.live_lock(release.published).filter(|_| !before.rotten);
+        assert_eq!(lock, None, "{id} was published in spite of a lock");
         let claim = before.state.claim.as_ref();
         match &self.plans[&id] {
             Some(own) => {
@@ -115,6 +118,22 @@ fn check_claim(before: &Written, after: &Written) {
     if let (Some(before), Some(after)) = (&before.state.claim, &after.state.claim) {
         let taken = before.id != after.id && before.is_live(after.since);
         assert!(!taken, "{before:?} was taken by {after:?}");
+    }
+}
+
+/// Nobody claims while a lock binds, and only who unlocks removes one.
+fn check_lock(before: &Written, after: &Written) {
+    if before.rotten {
+        return;
+    }
+    let id = |written: &Written| written.state.claim.as_ref().map(|claim| claim.id.clone());
+    if let Some(claim) = after.state.claim.as_ref().filter(|_| id(before) != id(after)) {
+        let lock = before.state.live_lock(claim.since);
+        assert_eq!(lock, None, "{claim:?} was taken in spite of a lock");
+    }
+    if before.state.lock.is_some() && after.state.lock.is_none() {
+        let ends = (&after.state.claim, &after.state.release) == (&None, &before.state.release);
+        assert!(ends, "{:?} was lost", before.state.lock);
     }
 }
 

@@ -41,6 +41,8 @@ struct World {
     start: Instant,
     /// The longest pause between two things that one deployer does. In some runs all act at once.
     pause_secs_max: usize,
+    /// In some runs the app is locked now and then, and less is published.
+    with_locks: bool,
 }
 
 impl World {
@@ -95,6 +97,7 @@ async fn simulate(seed: u64) -> (Vec<(u64, String)>, usize) {
     let world = Arc::new(World {
         store: Memory::in_weather(weather(seed)),
         pause_secs_max: [1, 60][random.below(2)],
+        with_locks: random.percent(40),
         random: Mutex::new(random),
         ledger: Mutex::default(),
         start: Instant::now(),

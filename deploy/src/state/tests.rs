@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixtures::{artifact, at, draft};
+use crate::lock::Lock;
 
 fn claim(id: &str, now: i64) -> Claim {
     Claim::new(Id::fixed(id), format!("{id}@laptop"), at(now))
@@ -177,4 +178,53 @@ fn a_staged_environment_waits_for_the_release_that_has_it() {
     let refused = claimed("a", 0).staged(Some(staged), "a", at(1)).unwrap_err();
     assert_eq!(refused, Refused::Claimed(Box::new(claim("a", 0))));
     claimed("a", 0).staged(Some(staged), "a", at(30)).unwrap();
+}
+
+fn lock(until: Option<i64>) -> Lock {
+    Lock { by: "b@desk".to_owned(), since: at(0), message: "why".to_owned(), until: until.map(at) }
+}
+
+#[test]
+fn while_a_lock_binds_nothing_is_claimed_staged_or_published() {
+    let own = Id::fixed("a");
+    for (until, now) in [(None, 1_000_000), (Some(60), 59)] {
+        let state = claimed("a", 0).locked(lock(until), at(0));
+        let now = at(now);
+        let refused = Refused::Locked(Box::new(lock(until)));
+        let attempts = [
+            state.clone().claimed(claim("c", 1_000), now),
+            state.clone().renewed(&own, None, now),
+            state.clone().staged(Some(Digest::of(b"staged")), "a", now),
+            state.clone().published(draft("one", "a"), Some(&own), None, now),
+            State { claim: None, ..state }.published(draft("one", "a"), None, None, now),
+        ];
+        for attempt in attempts {
+            assert_eq!(attempt.unwrap_err(), refused);
+        }
+    }
+    let refused = Refused::Locked(Box::new(lock(None))).to_string();
+    assert_eq!(refused, "b@desk has locked the app since 2026-01-01T00:00:00Z: why");
+}
+
+#[test]
+fn a_lock_ends_by_its_time_or_by_hand() {
+    let state = State::new("app").locked(lock(Some(60)), at(0));
+    let published = state.clone().published(draft("one", "a"), None, None, at(60)).unwrap();
+    assert_eq!((published.current(), published.live_lock(at(60))), (Some(1), None));
+    assert!(state.live_lock(at(59)).is_some());
+
+    let unlocked = claimed("a", 0).locked(lock(None), at(1)).unlocked("c@desk", at(2));
+    assert_eq!((&unlocked.lock, &unlocked.claim), (&None, &None));
+    publish(unlocked, "one");
+}
+
+#[test]
+fn a_lock_leaves_the_claim_and_another_takes_its_place() {
+    let state = claimed("a", 0).locked(lock(None), at(1));
+    assert_eq!(state.claim, Some(claim("a", 0)));
+    assert_eq!(state.clone().unclaimed(&Id::fixed("a"), at(2)).claim, None, "it can be given up");
+    let other = Lock { message: "another reason".to_owned(), ..lock(Some(60)) };
+    assert_eq!(state.locked(other.clone(), at(3)).lock, Some(other));
+    let read = State::from_object(&claimed("a", 0).locked(lock(Some(60)), at(1)).to_object());
+    assert_eq!(read.unwrap().lock, Some(lock(Some(60))));
 }

@@ -49,7 +49,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether the same call may go through later, with nothing changed by the caller.
     pub fn may_be_tried_again(self) -> bool {
-        self.tries_max() > 1
+        matches!(self, Self::Unavailable | Self::Full | Self::Unauthenticated)
     }
 
     /// How many tries a call is worth that fails like this.
@@ -58,10 +58,11 @@ impl ErrorKind {
             Self::Unavailable => 7,
             // Somebody may be making room, but it is not likely.
             Self::Full => 5,
-            // A token can end on its way, and a new one be under way.
-            Self::Unauthenticated => 3,
+            // A token can end on its way, and a new one be under way. A byte can be damaged on its
+            // way, and be whole where it lies.
+            Self::Unauthenticated | Self::Corrupt => 3,
             Self::NotFound | Self::NoBucket | Self::Lost => 1,
-            Self::Forbidden | Self::Corrupt | Self::Invalid => 1,
+            Self::Forbidden | Self::Invalid => 1,
         }
     }
 }

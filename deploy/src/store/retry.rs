@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::Result;
 
+/// How many tries there are, however they fail.
+const TRIES_MAX: u32 = 7;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls `call` until it succeeds, is refused, or has failed as often as its failure is worth
@@ -14,22 +17,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// The last try's.
 pub async fn with_tries<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-    let mut tries = 0;
+    let mut failures = Vec::new();
     loop {
         let error = match call().await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        tries += 1;
-        if tries >= error.kind.tries_max() {
+        failures.push(error.kind);
+        let tries = failures.len() as u32;
+        // One kind's tries are not used up by another's.
+        let alike = failures.iter().filter(|kind| **kind == error.kind).count() as u32;
+        if tries >= TRIES_MAX || alike >= error.kind.tries_max() {
             return Err(error);
         }
         let pause = FIRST_PAUSE * 2_u32.pow(tries - 1);
         let pause = pause - pause.mul_f64(random_share() / 2.0);
         let pause = pause.max(error.retry_after.unwrap_or_default());
-        let cause = error.cause.as_ref().map(tracing::field::display);
+        let cause: &(dyn std::error::Error + 'static) = &error;
         let pause_ms = pause.as_millis();
-        tracing::debug!(%error, cause, tries, pause_ms, "a store call failed and is tried again");
+        tracing::debug!(error = cause, tries, pause_ms, "a store call failed and is tried again");
         tokio::time::sleep(pause).await;
     }
 }

@@ -1,7 +1,9 @@
 //! Makes an app's bucket, and sees that one that is there can be deployed to.
 
-use deploy::store::gcs::bucket::{Bucket, Effect, NewBucket, SOFT_DELETE, STATES_KEPT, flaws};
-use deploy::store::{ErrorKind, Gcs};
+use deploy::store::gcs::bucket::{
+    APP_LABEL, Bucket, Effect, NewBucket, SOFT_DELETE, STATES_KEPT, flaws,
+};
+use deploy::store::{ErrorKind, Gcs, StoreError};
 
 use super::{gcs_of, location};
 use crate::context::AppContext;
@@ -28,7 +30,13 @@ pub async fn ensure(app: &AppContext, output: &Output, yes: bool) -> CommandResu
     let phase = output.phase("bucket");
     match gcs.create(&new).await {
         Ok(_) => phase.done(format_args!("gs://{} created", gcs.name())),
-        Err(error) if error.kind == ErrorKind::Lost => return Err(taken(app, &gcs, error).await),
+        Err(error) if error.kind == ErrorKind::Lost => match gcs.bucket().await {
+            // Made by a try whose answer was lost, or by another deployer of the app: all the same.
+            Ok(Some(bucket)) if bucket.labels.get(APP_LABEL) == Some(&app.name) => {
+                phase.done(format_args!("gs://{} is there", gcs.name()));
+            }
+            _ => return Err(taken(app, error)),
+        },
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -57,15 +65,11 @@ fn tell(output: &Output, gcs: &Gcs, new: &NewBucket) {
     }
 }
 
-/// The name is taken: by another deployer of this app just now, or by somebody else.
-async fn taken(app: &AppContext, gcs: &Gcs, error: deploy::store::StoreError) -> Failure {
-    match gcs.bucket().await {
-        Ok(Some(_)) => Failure::new(Exit::Lost, error)
-            .hint("somebody else has just made it: run the command again"),
-        _ => Failure::new(Exit::NotAllowed, error)
-            .hint("names of buckets are taken worldwide, and somebody else has this one")
-            .hint(format!("name another with `engr {} config:set bucket gs://…`", app.name)),
-    }
+/// The name is somebody else's.
+fn taken(app: &AppContext, error: StoreError) -> Failure {
+    Failure::new(Exit::NotAllowed, error)
+        .hint("names of buckets are taken worldwide, and somebody else has this one")
+        .hint(format!("name another with `engr {} config:set bucket gs://…`", app.name))
 }
 
 /// Refuses a bucket whose settings would break what is about to be done.

@@ -77,6 +77,7 @@ pub async fn set(app: &str, args: ConfigSetArgs) -> CommandResult {
         return Ok(published(app, &file, &key, args.stage).await?.unwrap_or(Exit::Done));
     }
     let file = file.with_value(app, &key, &value)?;
+    may_publish(app, &file, &key, args.stage).await?;
     file.save()?;
     let was = before.as_ref().map_or("not set".to_owned(), shown);
     print(format_args!("{key} of {app} is now {} (was {was})\n", shown(&value)));
@@ -93,6 +94,7 @@ pub async fn unset(app: &str, key: &str, stage: bool) -> CommandResult {
         return Ok(published(app, &file, &key, stage).await?.unwrap_or(Exit::Done));
     }
     let file = file.without(app, &key)?;
+    may_publish(app, &file, &key, stage).await?;
     file.save()?;
     let default = default(&file.app(app)?, &key);
     let now = default.map_or(String::new(), |value| format!(", and {} by default", shown(&value)));
@@ -113,6 +115,23 @@ async fn reach(name: &str, file: &EngrFile, key: &str, stage: bool) -> CommandRe
     Ok(Exit::Done)
 }
 
+/// Refuses what a lock keeps from being published, before the file is written.
+async fn may_publish(name: &str, file: &EngrFile, key: &str, stage: bool) -> CommandResult<()> {
+    // Settings that are wrong are told of once the file is written: it may take several commands to
+    // put them right.
+    let Ok(config) = file.app(name) else { return Ok(()) };
+    if !is_published(&config, key, stage) {
+        return Ok(());
+    }
+    let app = AppContext { name: name.to_owned(), file: file.clone(), config };
+    let hint = "or leave it to the next deploy with `--stage`";
+    publish::may_reconfigure(&app).await.map_err(|failure| failure.hint(hint))
+}
+
+fn is_published(config: &AppConfig, key: &str, stage: bool) -> bool {
+    !stage && config.project.is_some() && IN_RELEASE.contains(&first(key))
+}
+
 /// Publishes what the file says, if `key` is one that a release carries and it is not to wait.
 async fn published(
     name: &str,
@@ -121,7 +140,7 @@ async fn published(
     stage: bool,
 ) -> CommandResult<Option<Exit>> {
     let config = file.app(name)?;
-    if stage || config.project.is_none() || !IN_RELEASE.contains(&first(key)) {
+    if !is_published(&config, key, stage) {
         return Ok(None);
     }
     let app = AppContext { name: name.to_owned(), file: file.clone(), config };

@@ -10,7 +10,9 @@ mod destroy_app;
 mod doctor;
 mod env;
 mod here;
+mod lock;
 mod logs;
+mod prune;
 mod releases;
 mod restart;
 mod rollback;
@@ -60,6 +62,7 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Releases(args) => releases::run(&app, args).await,
         AppCommand::Rollback(args) => rollback::run(&app, args).await,
         AppCommand::Restart(args) => restart::run(&app, args).await,
+        AppCommand::Lock(args) => lock::run(&app, args).await,
         AppCommand::Unlock => unlock::run(&app).await,
         AppCommand::Env(args) => env::show(&app, args).await,
         AppCommand::EnvGet { key } => env::get(&app, &key).await,
@@ -70,6 +73,7 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Serve(args) => serve::run(&app, args, serve::Environment::Deployed).await,
         AppCommand::LocalServe(args) => serve::run(&app, args, serve::Environment::Shell).await,
         AppCommand::Sync(args) => sync::run(&app, args).await,
+        AppCommand::Prune(args) => prune::run(&app, args).await,
         AppCommand::DestroyApp(args) => destroy_app::run(&app, args).await,
     }
 }

@@ -10,7 +10,8 @@ use crate::context::AppContext;
 use crate::failure::{CommandResult, Failure};
 use crate::output::Output;
 use crate::publish::{
-    Content, NoStep, Publisher, changes, ensure_whole, no_release, read_environment, tell,
+    Content, NoStep, Publisher, changes, ensure_kept, ensure_whole, no_release, read_environment,
+    tell,
 };
 
 /// How many known releases are named to somebody who named an unknown one.
@@ -21,12 +22,14 @@ pub async fn run(app: &AppContext, args: RollbackArgs) -> CommandResult {
     let output = Output::new(args.publish.follow.json);
     let publisher = Publisher::open(app, &args.publish, &output)?;
     let state = publisher.state().await?;
-    let current = state.release.ok_or_else(|| no_release(&app.name))?;
+    let current = state.release.clone().ok_or_else(|| no_release(&app.name))?;
+    publisher.unfrozen().await?;
     let known = Known::read(app).await?;
     let target = match args.release {
         Some(number) => named(&known, number, current.number, &app.name)?,
         None => last_good(&known, &current, &app.name)?,
     };
+    ensure_kept(&app.name, &state, format_args!("v{}", target.number), [target.number])?;
     ensure_whole(&*publisher.store, &target.objects()).await?;
     let source = target.source.as_ref().map(|source| &source.commit[..source.commit.len().min(10)]);
     output.line(format_args!(
@@ -41,7 +44,10 @@ pub async fn run(app: &AppContext, args: RollbackArgs) -> CommandResult {
     let (by, message) = (app.actor(), args.publish.message.clone());
     let draft = Draft::again(target, by, Kind::Rollback(target.number), message);
     let expected = current.number;
+    let pruned = state.pruned;
     let step = |state: State| match (args.release, state.current()) {
+        // What was found in the bucket may have been removed since.
+        _ if state.pruned != pruned => Err(NoStep::Moved),
         // Which release was the last good one, and what changes, was judged against this one.
         (None, current) if current != Some(expected) => {
             Err(NoStep::Refused(Refused::NotCurrent { expected, current }))

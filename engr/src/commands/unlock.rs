@@ -1,4 +1,4 @@
-//! `engr <app> unlock`: breaks a claim.
+//! `engr <app> unlock`: removes a lock, and breaks a claim.
 
 use deploy::Timestamp;
 use deploy::publish::{SwapError, swap};
@@ -6,21 +6,20 @@ use deploy::publish::{SwapError, swap};
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
 use crate::output::Output;
-use crate::publish::{NoStep, damage_text, holder, swap_failure};
+use crate::publish::{NoStep, damage_text, holder, locker, swap_failure};
 
-/// Breaks whoever's claim it is, and says whose it was. Who held it cannot publish under it.
+/// Removes both, whoever's they are, and says whose they were. Who held the claim cannot publish
+/// under it.
 pub async fn run(app: &AppContext) -> CommandResult {
     let output = Output::new(false);
-    let store = app.store()?;
-    let mut broken = None;
-    let by = app.actor();
+    let (store, by) = (app.store()?, app.actor());
+    let (mut claim, mut lock) = (None, None);
     let swapped = swap(&*store, &app.name, |state| {
-        broken = state.claim.clone();
-        // Nothing is written where there is nothing to break.
-        if broken.is_some() {
-            Ok(state.unlocked(&by, Timestamp::now()))
-        } else {
-            Err(NoStep::Moved)
+        (claim, lock) = (state.claim.clone(), state.lock.clone());
+        // Nothing is written where there is nothing to remove.
+        match claim.is_some() || lock.is_some() {
+            true => Ok(state.unlocked(&by, Timestamp::now())),
+            false => Err(NoStep::Moved),
         }
     });
     match swapped.await {
@@ -30,13 +29,17 @@ pub async fn run(app: &AppContext) -> CommandResult {
             }
         }
         Err(SwapError::Refused(_)) => {
-            output.line(format_args!("nobody holds a claim on {}", app.name));
+            output.line(format_args!("{} is not locked, and nobody holds a claim on it", app.name));
             return Ok(Exit::Done);
         }
         Err(error) => return Err(swap_failure(&app.name, error)),
     }
-    if let Some(claim) = broken {
-        let now = Timestamp::now();
+    let now = Timestamp::now();
+    if let Some(lock) = lock {
+        let end = if lock.is_live(now) { "" } else { "; it was over" };
+        output.line(format_args!("unlocked: {}{end}", locker(&app.name, &lock, now)));
+    }
+    if let Some(claim) = claim {
         let end = if claim.is_live(now) { "" } else { "; it had expired" };
         output.line(format_args!("unlocked: {}{end}", holder(&claim, now)));
     }

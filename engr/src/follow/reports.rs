@@ -4,7 +4,26 @@ use std::collections::BTreeMap;
 
 use deploy::layout;
 use deploy::report::Report;
-use deploy::store::{ErrorKind, Generation, Result, Store, with_tries};
+use deploy::store::{ErrorKind, Generation, Result, Stat, Store, with_tries};
+use futures_util::stream::{self, StreamExt};
+
+/// How many reports are read at a time.
+const READS_MAX: usize = 16;
+
+/// One instance's report, if it is still there.
+async fn read(
+    store: &dyn Store,
+    stat: Stat,
+) -> Result<Option<(String, (Generation, Option<Report>))>> {
+    let name = stat.name.strip_prefix(layout::INSTANCES).unwrap_or(&stat.name).to_owned();
+    match with_tries(async || store.read(&stat.name).await).await {
+        Ok(object) => Ok(Some((name, (object.generation, Report::from_object(&object.data).ok())))),
+        Err(error) if error.kind == ErrorKind::Corrupt => Ok(Some((name, (stat.generation, None)))),
+        // Its instance was removed since the listing.
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// Every instance's newest report.
 #[derive(Debug, Default)]
@@ -24,19 +43,16 @@ impl Reports {
         let listed = with_tries(async || store.list(layout::INSTANCES).await).await?;
         self.by_name
             .retain(|name, _| listed.iter().any(|stat| stat.name == layout::instance(name)));
-        for stat in listed {
-            let Some(name) = stat.name.strip_prefix(layout::INSTANCES) else { continue };
-            if self.by_name.get(name).is_some_and(|(seen, _)| *seen == stat.generation) {
-                continue;
-            }
-            let read = match with_tries(async || store.read(&stat.name).await).await {
-                Ok(object) => (object.generation, Report::from_object(&object.data).ok()),
-                Err(error) if error.kind == ErrorKind::Corrupt => (stat.generation, None),
-                // Its instance was removed since the listing.
-                Err(error) if error.kind == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            self.by_name.insert(name.to_owned(), read);
+        let changed = listed.into_iter().filter(|stat| {
+            let name = stat.name.strip_prefix(layout::INSTANCES);
+            let known = name.map(|name| self.by_name.get(name));
+            known.is_some_and(|known| known.is_none_or(|(seen, _)| *seen != stat.generation))
+        });
+        // A fleet's worth of them, across a network: not one after the other.
+        let reads = stream::iter(changed.collect::<Vec<_>>());
+        let mut reads = reads.map(|stat| read(store, stat)).buffer_unordered(READS_MAX);
+        while let Some(read) = reads.next().await {
+            self.by_name.extend(read?);
         }
         Ok(())
     }

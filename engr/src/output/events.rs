@@ -7,10 +7,11 @@
 //! | `type` | when | fields |
 //! | --- | --- | --- |
 //! | `phase` | a phase has ended | `phase` (`claim`, `build`, `archive`, `fleet`, `upload`, `publish`, `rollout`), `detail`, `seconds` |
-//! | `waiting` | another's claim is waited for (`--wait-lock`) | `by`, `since`, `expires` |
+//! | `waiting` | another's claim or a lock is waited for (`--wait-lock`) | `what` (`claim`, `lock`), `by`, `since`, `expires`, and of a lock `message` |
 //! | `warning` | something is amiss, and the command goes on | `message` |
 //! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
 //! | `published` | the release is current from now on | `release`, `published`, `artifact` |
+//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
@@ -43,14 +44,20 @@ pub enum Event<'a> {
         /// How long it took.
         seconds: f64,
     },
-    /// Another's claim is waited for.
+    /// Another's claim, or a lock, is waited for.
     Waiting {
+        /// `claim` or `lock`.
+        what: &'static str,
         /// Whose.
         by: &'a str,
         /// Since when it is held.
         since: Timestamp,
-        /// When it ends if it is not renewed.
-        expires: Timestamp,
+        /// When it ends: a claim if it is not renewed, a lock if it has an end.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
+        /// Why the app is locked.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
     },
     /// Something is amiss, and the command goes on.
     Warning {
@@ -67,6 +74,21 @@ pub enum Event<'a> {
         published: Timestamp,
         /// What runs.
         artifact: Digest,
+    },
+    /// What `prune` removes, before it does.
+    Prune {
+        /// How many releases are kept.
+        keeps: usize,
+        /// Their lowest number; 0: all are kept.
+        from: u64,
+        /// How many states go.
+        states: usize,
+        /// How many artifacts go.
+        artifacts: usize,
+        /// How many environments go.
+        environments: usize,
+        /// How large all of it is.
+        bytes: u64,
     },
     /// An instance's phase has changed.
     Instance(&'a InstanceEvent),

@@ -11,11 +11,13 @@ use events::{Event, Outcome, ResultEvent};
 
 pub mod ask;
 pub mod events;
+mod hear;
 mod live;
 mod style;
 mod table;
 pub mod when;
 
+pub use hear::hear;
 pub use live::Live;
 pub use style::Style;
 pub use table::Table;

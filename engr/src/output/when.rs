@@ -47,18 +47,34 @@ fn clock_in(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
 /// The time that somebody means by `2026-11-22T10:00Z`, `2026-11-22 10:00`, `10:00` (the last one
 /// that has been) or `2h` (ago); local unless it names its zone.
 pub fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
-    parse_in(text.trim(), now, &TimeZone::system())
+    parse_in(text.trim(), now, &TimeZone::system(), Towards::Past)
 }
 
-fn parse_in(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+/// The same looking ahead: `10:00` is the next one that will be, and `2h` is from now on. A time in
+/// full may still have been.
+pub fn parse_future(text: &str, now: Timestamp) -> Option<Timestamp> {
+    parse_in(text.trim(), now, &TimeZone::system(), Towards::Future)
+}
+
+/// Where a time lies that does not say its day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Towards {
+    Past,
+    Future,
+}
+
+fn parse_in(text: &str, now: Timestamp, zone: &TimeZone, towards: Towards) -> Option<Timestamp> {
     use jiff::civil::{Date, DateTime, Time};
     let local = |datetime: DateTime| zone.to_timestamp(datetime).ok();
     // A plain number would be an age in seconds by one reading and a year by another.
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    if let Some(age) = age_of(text) {
-        return now.checked_sub(age).ok();
+    if let Some(length) = length_of(text) {
+        return match towards {
+            Towards::Past => now.checked_sub(length).ok(),
+            Towards::Future => now.checked_add(length).ok(),
+        };
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
@@ -73,11 +89,15 @@ fn parse_in(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let time = text.parse::<Time>().ok()?;
     let today = now.to_zoned(zone.clone()).date();
     let at = local(today.to_datetime(time))?;
-    if at <= now { Some(at) } else { local(today.yesterday().ok()?.to_datetime(time)) }
+    match towards {
+        Towards::Past if at > now => local(today.yesterday().ok()?.to_datetime(time)),
+        Towards::Future if at <= now => local(today.tomorrow().ok()?.to_datetime(time)),
+        Towards::Past | Towards::Future => Some(at),
+    }
 }
 
 /// `2h`, `1h 30m`, `3d`: a day is 24 hours.
-fn age_of(text: &str) -> Option<Duration> {
+fn length_of(text: &str) -> Option<Duration> {
     const DAY: u32 = 24 * 60 * 60;
     match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
         Some(days) => Duration::from_secs(DAY.into()).checked_mul(days),
@@ -123,10 +143,24 @@ mod tests {
             ("2026-11-20T10:30:00+02:00", "2026-11-20T08:30:00Z"),
             ("2026-11-20", "2026-11-20T00:00:00Z"),
         ] {
-            assert_eq!(parse_in(text, now, &TimeZone::UTC), Some(at(expected)), "{text}");
+            let parsed = parse_in(text, now, &TimeZone::UTC, Towards::Past);
+            assert_eq!(parsed, Some(at(expected)), "{text}");
+        }
+        for (text, expected) in [
+            ("2h", "2026-11-22T12:00:00Z"),
+            ("1d", "2026-11-23T10:00:00Z"),
+            ("09:30", "2026-11-23T09:30:00Z"),
+            ("10:00", "2026-11-23T10:00:00Z"),
+            ("10:30", "2026-11-22T10:30:00Z"),
+            ("2026-11-20 10:30", "2026-11-20T10:30:00Z"),
+        ] {
+            let parsed = parse_in(text, now, &TimeZone::UTC, Towards::Future);
+            assert_eq!(parsed, Some(at(expected)), "{text}");
         }
         for bad in ["", "yesterday", "25:00", "20", "-5s", "2026-13-01"] {
-            assert_eq!(parse_in(bad, now, &TimeZone::UTC), None, "{bad:?}");
+            for towards in [Towards::Past, Towards::Future] {
+                assert_eq!(parse_in(bad, now, &TimeZone::UTC, towards), None, "{bad:?}");
+            }
         }
     }
 }

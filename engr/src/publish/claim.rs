@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deploy::claim::{CLAIM_LIFE, Claim, RENEW_EVERY};
 use deploy::id::Id;
+use deploy::prune::Plan;
 use deploy::publish::{Damage, SwapError, swap};
 use deploy::release::Artifact;
 use deploy::state::{Refused, State};
@@ -76,6 +77,23 @@ impl HeldClaim {
         named.await.map(drop).map_err(|error| swap_failure(&self.app, error))
     }
 
+    /// Marks the prune that `plan` is of, before anything of it is removed.
+    pub async fn begin_prune(&self, plan: &Plan) -> CommandResult<()> {
+        let begun = swap(&*self.store, &self.app, |state| match plan.spares(&state) {
+            true => Ok(state.prune_begun(&self.id, plan.from, Timestamp::now())?),
+            false => Err(NoStep::Moved),
+        });
+        begun.await.map(drop).map_err(|error| swap_failure(&self.app, error))
+    }
+
+    /// Ends the prune, which has removed all that it meant to, and the claim with it.
+    pub async fn end_prune(&self) -> CommandResult<()> {
+        let ended = swap(&*self.store, &self.app, |state| {
+            Ok(state.prune_ended(&self.id, Timestamp::now())?)
+        });
+        ended.await.map(drop).map_err(|error| swap_failure(&self.app, error))
+    }
+
     /// Gives the claim up because of `failure`, so that nobody waits for its end.
     pub async fn give_up(self, failure: Failure) -> Failure {
         let given = swap(&*self.store, &self.app, |state| {
@@ -99,7 +117,8 @@ fn lost_to(claim: Option<Claim>) -> SwapError<NoStep> {
     SwapError::Refused(NoStep::Refused(Refused::ClaimLost(claim.map(Box::new))))
 }
 
-/// Renews the claim `id`, and ends with the reason when it is no longer there.
+/// Renews the claim `id`, and ends with the reason when it is no longer there, or nothing may be
+/// published under it any more.
 async fn keep(store: &dyn Store, app: &str, id: &Id) -> SwapError<NoStep> {
     // Without a watch the loss is seen at the next renewal.
     let mut watch = store.watch(layout::STATE).ok();
@@ -122,6 +141,9 @@ async fn keep(store: &dyn Store, app: &str, id: &Id) -> SwapError<NoStep> {
             state = next_state(&mut watch) => {
                 if state.claim.as_ref().is_none_or(|claim| claim.id != *id) {
                     return lost_to(state.claim);
+                }
+                if let Err(locked) = state.unfrozen(Timestamp::now()) {
+                    return SwapError::Refused(NoStep::Refused(locked));
                 }
             }
         }

@@ -5,8 +5,11 @@
 //!     │            │ (renewed meanwhile)    │
 //!     │            ├── lost ──▶ exit 11     └── compare-and-set under the claim
 //!     │            └── Ctrl-C, failure ──▶ given up
-//!     └── another's lives ──▶ exit 11, or --wait-lock
+//!     └── another's lives, or a lock ──▶ exit 11, or --wait-lock
 //! ```
+//!
+//! A lock stops all of it before it begins. One that is set while a deploy is under way ends that at
+//! once: what was to be kept back may be just its release.
 //!
 //! Commands with no build publish without a claim of their own; another's live claim stops them
 //! just the same. Whatever ends a command before its publish leaves the bucket as it was, but for
@@ -39,9 +42,11 @@ use crate::output::events::{Event, Outcome, ResultEvent};
 
 pub use changes::{Content, changes, environment_changes, tell};
 pub use claim::HeldClaim;
-pub use refusal::{NoStep, holder, load_failure, no_release, swap_failure};
-pub use republish::{reconfigure, restart};
-pub use upload::{ensure_whole, read_environment, upload_artifact, upload_environment};
+pub use refusal::{NoStep, holder, load_failure, locker, no_release, swap_failure};
+pub use republish::{may_reconfigure, reconfigure, restart};
+pub use upload::{
+    ensure_kept, ensure_whole, read_environment, upload_artifact, upload_environment,
+};
 
 /// One command on its way to a release.
 pub struct Publisher<'a> {
@@ -141,15 +146,20 @@ impl<'a> Publisher<'a> {
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
         let served = self.served().await?;
         let mut current = None;
-        let published = self.when_free(async || {
+        let mut attempt = async || {
             swap(&*store, name, |state| {
                 current = state.current();
                 let (state, draft) = step(state)?;
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
             })
             .await
-        });
-        let Some(Swapped { state, damage, .. }) = published.await? else { return Ok(None) };
+        };
+        let published = match under {
+            // A lock that was set meanwhile is for this release too: it is not waited for.
+            Some(_) => Some(attempt().await.map_err(|error| swap_failure(name, error))?),
+            None => self.when_free(attempt).await?,
+        };
+        let Some(Swapped { state, damage, .. }) = published else { return Ok(None) };
         let release = state.release.expect("a published state has a release");
         phase.done(format_args!("v{}", release.number));
         self.told_of(damage);

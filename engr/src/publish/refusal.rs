@@ -2,6 +2,7 @@
 
 use deploy::Timestamp;
 use deploy::claim::Claim;
+use deploy::lock::Lock;
 use deploy::publish::{LoadError, SwapError};
 use deploy::state::{Refused, StateError};
 
@@ -58,6 +59,7 @@ pub fn no_release(app: &str) -> Failure {
 /// The failure of a refused step.
 pub fn refused_failure(app: &str, refused: Refused) -> Failure {
     match refused {
+        Refused::Locked(lock) => locked(app, &lock, Timestamp::now()),
         Refused::Claimed(claim) => claimed(app, &claim, Timestamp::now()),
         refused @ Refused::ClaimLost(_) => {
             Failure::new(Exit::Lost, refused).hint("nothing was published; run the command again")
@@ -72,6 +74,21 @@ fn claimed(app: &str, claim: &Claim, now: Timestamp) -> Failure {
     Failure::new(Exit::Lost, error)
         .hint("wait for it with `--wait-lock`")
         .hint(format_args!("if it was left behind, break it with `engr {app} unlock`"))
+}
+
+fn locked(app: &str, lock: &Lock, now: Timestamp) -> Failure {
+    let error = anyhow::anyhow!("{}", locker(app, lock, now));
+    Failure::new(Exit::Lost, error)
+        .hint("nothing was published; wait for the lock's end with `--wait-lock`")
+        .hint(format_args!("if it is over, lift it with `engr {app} unlock`"))
+}
+
+/// Who has locked the app, since when, until when and why.
+pub fn locker(app: &str, lock: &Lock, now: Timestamp) -> String {
+    let (since, age) = (when::clock(lock.since, now), when::age(lock.since, now));
+    let until = lock.until.map(|until| format!(", until {}", when::clock(until, now)));
+    let (until, why) = (until.unwrap_or_default(), lock.message.trim());
+    format!("{} has locked {app} since {since} ({age}){until}: {why}", lock.by)
 }
 
 /// Who deploys, and since when.

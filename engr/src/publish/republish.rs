@@ -1,9 +1,11 @@
 //! The current release's artifact and environment again, in another way.
 
+use deploy::Timestamp;
+use deploy::publish::{SwapError, load};
 use deploy::release::{Draft, Kind};
 use deploy::settings::Settings;
 
-use super::refusal::{NoStep, no_release};
+use super::refusal::{NoStep, load_failure, no_release, swap_failure};
 use super::{Publisher, ensure_whole};
 use crate::cli::PublishArgs;
 use crate::context::AppContext;
@@ -18,6 +20,7 @@ pub async fn restart(app: &AppContext, args: &PublishArgs) -> CommandResult {
     if publisher.state().await?.release.is_none() {
         return Err(no_release(&app.name));
     }
+    publisher.unfrozen().await?;
     publisher.revive().await?;
     again(publisher, Kind::Restart, None).await
 }
@@ -40,8 +43,21 @@ pub async fn reconfigure(app: &AppContext, keys: Vec<String>, args: &PublishArgs
             .line(format_args!("nothing of it reaches v{}: no release is needed", release.number));
         return Ok(publisher.end(Exit::Done, Outcome::Unchanged, Some(release.number)));
     }
+    publisher.unfrozen().await?;
     publisher.interrupt.unless_raised(publisher.bring_up()).await?;
     again(publisher, Kind::Config(keys), Some(settings)).await
+}
+
+/// Whether a change of `app`'s settings may be published now: asked before it is written down.
+pub async fn may_reconfigure(app: &AppContext) -> CommandResult<()> {
+    let loaded = load(&*app.store()?, &app.name).await.map_err(load_failure)?;
+    let Some(release) = &loaded.state.release else { return Ok(()) };
+    if release.settings == app.config.settings() {
+        return Ok(());
+    }
+    let unfrozen = loaded.state.unfrozen(Timestamp::now());
+    unfrozen
+        .map_err(|refused| swap_failure(&app.name, SwapError::Refused(NoStep::Refused(refused))))
 }
 
 async fn again(publisher: Publisher<'_>, kind: Kind, settings: Option<Settings>) -> CommandResult {

@@ -1,5 +1,6 @@
 //! What a release names is in the bucket before the release is.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use deploy::Digest;
@@ -7,15 +8,17 @@ use deploy::environment::Environment;
 use deploy::layout;
 use deploy::publish::put_once;
 use deploy::release::Artifact;
+use deploy::state::State;
 use deploy::store::{ErrorKind, Store, with_tries};
 
 use crate::failure::{CommandResult, Exit, Failure, OrFail};
 use crate::output::{Output, bytes};
 
-/// Uploads an archive unless the bucket has it.
+/// Uploads an archive unless the bucket has it, to be named after `state`.
 pub async fn upload_artifact(
     store: &dyn Store,
     output: &Output,
+    state: &State,
     artifact: &Artifact,
     archive: &Path,
 ) -> CommandResult<()> {
@@ -23,7 +26,7 @@ pub async fn upload_artifact(
     let name = layout::artifact(&artifact.digest);
     let progress = |done| phase.progress(done, artifact.size);
     let put = async |expect| store.upload(&name, archive, expect, &progress).await;
-    let what = match put_once(store, &name, put).await? {
+    let what = match put_once(store, state, &name, put).await? {
         true => bytes(artifact.size),
         false => "nothing to upload, the bucket has it".to_owned(),
     };
@@ -31,14 +34,15 @@ pub async fn upload_artifact(
     Ok(())
 }
 
-/// Puts an environment into the bucket.
+/// Puts an environment into the bucket, to be named after `state`.
 pub async fn upload_environment(
     store: &dyn Store,
+    state: &State,
     environment: &Environment,
 ) -> CommandResult<Digest> {
     let (data, digest) = environment.to_object();
     let name = layout::environment(&digest);
-    put_once(store, &name, async |expect| store.write(&name, &data, expect).await).await?;
+    put_once(store, state, &name, async |expect| store.write(&name, &data, expect).await).await?;
     Ok(digest)
 }
 
@@ -76,6 +80,25 @@ pub async fn ensure_whole(store: &dyn Store, objects: &[String]) -> CommandResul
         }
     }
     Ok(())
+}
+
+/// Makes sure that a prune which did not come to its end leaves what those releases have: what one
+/// of them has is kept. `what` they are for is named to whom it is refused.
+pub fn ensure_kept(
+    app: &str,
+    state: &State,
+    what: impl Display,
+    releases: impl IntoIterator<Item = u64>,
+) -> CommandResult<()> {
+    match state.prune_unfinished() {
+        Some(from) if releases.into_iter().all(|number| number < from) => {
+            let why = "has not come to its end and may still remove it";
+            let error = anyhow::anyhow!("{what} cannot be used: a prune of {app} {why}");
+            Err(Failure::new(Exit::Lost, error)
+                .hint(format_args!("let it come to its end with `engr {app} prune`")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn unusable(name: &str, why: &str) -> Failure {

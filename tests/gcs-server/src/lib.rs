@@ -15,8 +15,10 @@
 //!
 //! Where it differs from the real service on purpose: generations do not tell the time (they are a
 //! bucket's time of creation in microseconds, and count up), of objects under `fleet/` only the two
-//! newest versions are kept, names end where a file's name does (255 bytes, percent-encoded), sessions of resumable uploads end with the server, self-signed tokens
-//! are looked at without checking the signature, and nothing costs anything.
+//! newest versions are kept, names end where a file's name does (255 bytes, percent-encoded),
+//! `projection=full` adds no access lists, sessions of resumable uploads end with the server,
+//! self-signed tokens are looked at without checking the signature, a retry is not known by its
+//! idempotency token, and the limits on rates are those that the faults are told to enforce.
 //!
 //! [`Server`] runs on threads of its own, so that plain tests can use it; `engr-gcs-server` runs
 //! one by itself.
@@ -24,6 +26,7 @@
 mod answer;
 mod buckets;
 mod call;
+mod carry_out;
 mod checksums;
 mod connection;
 mod control;
@@ -37,6 +40,7 @@ mod params;
 mod preconditions;
 mod problem;
 mod range;
+mod received;
 mod route;
 mod server;
 mod service;

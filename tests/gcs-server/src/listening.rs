@@ -25,9 +25,9 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Takes a port of the loopback; 0 for one that is free.
-    pub(crate) fn take(port: u16) -> io::Result<Self> {
-        Ok(Self { socket: bound(port)? })
+    /// Takes a port of an address of this machine; 0 for one that is free.
+    pub(crate) fn take(address: Ipv4Addr, port: u16) -> io::Result<Self> {
+        Ok(Self { socket: bound(SocketAddr::from((address, port)))? })
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
@@ -35,21 +35,22 @@ impl Port {
         address.as_socket().ok_or_else(|| io::Error::other("no address of the internet's"))
     }
 
-    fn listen(&self) -> io::Result<TcpListener> {
-        let socket = bound(self.address()?.port())?;
+    /// Begins to listen.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+        let socket = bound(self.address()?)?;
         socket.listen(1024)?;
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket.into())
     }
 }
 
-fn bound(port: u16) -> io::Result<Socket> {
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // After a restart the port of connections that linger can be taken at once; and the two
     // sockets of this server share theirs.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.bind(&address.into())?;
     Ok(socket)
 }
 
@@ -88,13 +89,6 @@ pub(crate) async fn run(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             _ = outage.wait_for(|outage| *outage != Outage::Refuse) => {}
         }
-    }
-}
-
-impl Port {
-    /// Begins to listen.
-    pub(crate) fn open(&self) -> io::Result<TcpListener> {
-        self.listen()
     }
 }
 

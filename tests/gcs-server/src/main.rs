@@ -61,7 +61,8 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let tls = args.tls_cert.zip(args.tls_key).map(|(cert, key)| Tls { cert, key });
     let log = args.endpoint_log.then(|| Log::new(|line| eprintln!("{line}")));
-    let options = Options { dir: args.dir, port: args.port, tls, tokens: args.token, log };
+    let new = Options::new(args.dir);
+    let options = Options { port: args.port, tls, tokens: args.token, log, ..new };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the line that says that it is up, or a quick signal would kill it.

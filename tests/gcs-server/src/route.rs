@@ -49,7 +49,9 @@ impl Route {
             ["download", "storage", "v1", "b", bucket, "o", name] if is(call, "GET") => {
                 Some(media(call, bucket, name)?)
             }
-            ["upload", "storage", "v1", "b", bucket, "o"] => upload(call, bucket),
+            // The API's discovery document has the second one for sessions; gcloud takes it.
+            ["upload", "storage", "v1", "b", bucket, "o"]
+            | ["resumable", "upload", "storage", "v1", "b", bucket, "o"] => upload(call, bucket),
             ["_engr", what] => control(call, what).map(Self::Control),
             ["token"] | ["v1", "token"] if is(call, "POST") => Some(Self::Token),
             ["v1", "projects", "-", "serviceAccounts", account] if is(call, "POST") => {

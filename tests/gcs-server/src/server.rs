@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -23,7 +24,9 @@ use crate::world::World;
 pub struct Options {
     /// Where its buckets lie. Made if it is missing.
     pub dir: PathBuf,
-    /// The port on 127.0.0.1; 0 for one that is free.
+    /// Where it listens: the loopback, unless its clients are in another network.
+    pub address: Ipv4Addr,
+    /// The port there; 0 for one that is free.
     pub port: u16,
     /// Speaks TLS with this certificate.
     pub tls: Option<Tls>,
@@ -34,9 +37,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Over `dir`, on a free port, without TLS, open to everybody.
+    /// Over `dir`, on a free port of the loopback, without TLS, open to everybody.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), port: 0, tls: None, tokens: Vec::new(), log: None }
+        let address = Ipv4Addr::LOCALHOST;
+        Self { dir: dir.into(), address, port: 0, tls: None, tokens: Vec::new(), log: None }
     }
 }
 
@@ -121,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Where it is: `http://127.0.0.1:PORT`.
+    /// Where it is: `http://127.0.0.1:PORT`, or with another address.
     pub fn url(&self) -> &str {
         &self.world.base
     }
@@ -192,11 +196,11 @@ fn live(
         .build()?;
     let ended = runtime.block_on(async {
         let acceptor = options.tls.as_ref().map(tls::acceptor).transpose()?;
-        let port = Port::take(options.port)?;
+        let port = Port::take(options.address, options.port)?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let base = format!("{scheme}://{}", port.address()?).into();
         let world = Arc::new(open(&options.dir, options.tokens, base, options.log).await?);
-        let listener = port.open()?;
+        let listener = port.listen()?;
         // The one who started it waits for this.
         let _ = tell.send((Arc::clone(&world), Handle::current()));
         listening::run(world, port, listener, acceptor, stopped).await

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::Gcs;
 use super::control::{self, number};
-use super::fault::Fault;
+use super::fault::Done;
 use super::http::{Call, segment};
-use crate::store::{ErrorKind, Result, with_tries};
+use crate::store::{ErrorKind, Result, StoreError, with_tries};
 
 mod flaws;
 mod wanted;
@@ -184,10 +184,14 @@ impl Gcs {
     /// # Errors
     /// [`ErrorKind::Forbidden`] when it is somebody else's.
     pub async fn bucket(&self) -> Result<Option<Bucket>> {
-        match self.ask(Call::new(Method::GET, self.bucket_path())).await {
+        let look = async || {
+            let looked = self.ask(Call::new(Method::GET, self.bucket_path())).await;
+            self.done("look at", "the bucket", looked)
+        };
+        match with_tries(look).await {
             Ok(bucket) => Ok(Some(bucket)),
-            Err(Fault { kind: ErrorKind::NotFound | ErrorKind::NoBucket, .. }) => Ok(None),
-            Err(fault) => Err(self.failed("look at", "the bucket", fault)),
+            Err(StoreError { kind: ErrorKind::NotFound | ErrorKind::NoBucket, .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -196,12 +200,11 @@ impl Gcs {
     /// # Errors
     /// [`ErrorKind::Lost`] when there is one of that name, whose ever it is.
     pub async fn create(&self, new: &NewBucket) -> Result<Bucket> {
-        let call = Call::new(Method::POST, "b").query("project", &new.project);
-        let made = match call.body(&new.to_json(&self.bucket)) {
-            Ok(call) => self.ask(call).await,
-            Err(fault) => Err(fault),
+        let call = || {
+            let call = Call::new(Method::POST, "b").query("project", &new.project);
+            call.body(&new.to_json(&self.bucket))
         };
-        self.done("create", "the bucket", made)
+        with_tries(async || self.made("create", call()).await).await
     }
 
     /// Changes the bucket's settings, if they are still those of `seen`.
@@ -209,14 +212,19 @@ impl Gcs {
     /// # Errors
     /// [`ErrorKind::Lost`] when somebody has changed them since.
     pub async fn patch(&self, patch: &Patch, seen: &Bucket) -> Result<Bucket> {
-        let call = Call::new(Method::PATCH, self.bucket_path())
-            .query("ifMetagenerationMatch", seen.metageneration)
-            .body(&json!(patch));
+        let call = || {
+            let call = Call::new(Method::PATCH, self.bucket_path());
+            call.query("ifMetagenerationMatch", seen.metageneration).body(&json!(patch))
+        };
+        with_tries(async || self.made("change", call()).await).await
+    }
+
+    async fn made(&self, operation: &'static str, call: Done<Call<'_>>) -> Result<Bucket> {
         let made = match call {
             Ok(call) => self.ask(call).await,
             Err(fault) => Err(fault),
         };
-        self.done("change", "the bucket", made)
+        self.done(operation, "the bucket", made)
     }
 
     /// Removes the bucket, which must hold nothing any more.
@@ -259,10 +267,13 @@ impl Gcs {
             permissions: Vec<String>,
         }
         let path = format!("{}/iam/testPermissions", self.bucket_path());
-        let call = Call::new(Method::GET, path);
-        let call = permissions.iter().fold(call, |call, name| call.query("permissions", name));
-        let answer = self.ask::<Answer>(call).await;
-        Ok(self.done("ask for permissions in", "the bucket", answer)?.permissions)
+        let ask = async || {
+            let call = Call::new(Method::GET, &path);
+            let call = permissions.iter().fold(call, |call, name| call.query("permissions", name));
+            let answer = self.ask::<Answer>(call).await;
+            self.done("ask for permissions in", "the bucket", answer)
+        };
+        Ok(with_tries(ask).await?.permissions)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use deploy::Digest;
 use deploy::history::History;
+use deploy::layout;
 use deploy::release::{Artifact, Source};
 use deploy::store::with_tries;
 
@@ -10,7 +11,7 @@ use crate::cli::artifact_matches;
 use crate::failure::{CommandResult, Failure};
 use crate::publish::{Publisher, ensure_whole};
 
-const PREFIX: &str = "artifacts/";
+const PREFIX: &str = layout::ARTIFACTS;
 
 /// How many known artifacts are named to somebody who named an unknown one.
 const KNOWN_MAX: usize = 10;
@@ -36,8 +37,9 @@ pub(super) async fn in_bucket(publisher: &Publisher<'_>, wanted: &str) -> Comman
         let failure = Failure::usage(format_args!("{what} of the bucket begins with {wanted:?}"));
         return Err(hint(failure, &named));
     };
-    ensure_whole(&*publisher.store, &[deploy::layout::artifact(&one.artifact.digest)]).await?;
-    Ok(Wanted::InBucket { artifact: one.artifact, source: one.source.clone() })
+    ensure_whole(&*publisher.store, &[layout::artifact(&one.artifact.digest)]).await?;
+    let (source, releases) = (one.source.clone(), one.releases.clone());
+    Ok(Wanted::InBucket { artifact: one.artifact, source, releases })
 }
 
 fn hint(failure: Failure, named: &[&Known]) -> Failure {

@@ -14,12 +14,12 @@ use crate::cli::DeployArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, OrFail};
 use crate::output::{Output, bytes};
-use crate::publish::{HeldClaim, Published, Publisher, ensure_whole, upload_artifact};
+use crate::publish::{HeldClaim, Published, Publisher, ensure_kept, ensure_whole, upload_artifact};
 
 /// What is to run: just built, or in the bucket already.
 enum Wanted {
     Built { archive: Archive, source: Option<Source> },
-    InBucket { artifact: Artifact, source: Option<Source> },
+    InBucket { artifact: Artifact, source: Option<Source>, releases: Vec<u64> },
 }
 
 impl Wanted {
@@ -89,11 +89,21 @@ async fn deploy(
         };
         let (wanted, ()) = tokio::try_join!(wanted, bucket::broken(publisher.app))?;
         publisher.bring_up().await?;
-        if let Wanted::Built { archive, .. } = &wanted {
-            let (store, output) = (&*publisher.store, publisher.output);
-            upload_artifact(store, output, &archive.artifact, archive.file.path()).await?;
+        // Read under the claim: nobody begins a prune as long as it is ours.
+        let state = publisher.state().await?;
+        let (store, artifact) = (&*publisher.store, wanted.artifact());
+        match &wanted {
+            Wanted::Built { archive, .. } => {
+                let (output, file) = (publisher.output, archive.file.path());
+                upload_artifact(store, output, &state, &artifact, file).await?;
+            }
+            Wanted::InBucket { releases, .. } => {
+                let what = format_args!("artifact {}", artifact.digest.short());
+                ensure_kept(&publisher.app.name, &state, what, releases.iter().copied())?;
+                ensure_whole(store, &[deploy::layout::artifact(&artifact.digest)]).await?;
+            }
         }
-        let environment = next_environment(&publisher.state().await?);
+        let environment = next_environment(&state);
         let objects: Vec<_> = environment.iter().map(deploy::layout::environment).collect();
         ensure_whole(&*publisher.store, &objects).await?;
         held.name_artifact(wanted.artifact()).await?;

@@ -1,7 +1,6 @@
 //! The state in the bucket, and the agents that go by it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::publish::load;
@@ -14,10 +13,6 @@ use crate::failure::CommandResult;
 use crate::follow::Reports;
 use crate::output::when;
 use crate::publish::{holder, load_failure};
-
-/// A view of the bucket that is older than this when an instance reports is not what an agent that
-/// reaches its bucket has.
-const VIEW_MAX: Duration = Duration::from_secs(120);
 
 /// Looks at the state and the fleet.
 pub async fn look(app: &AppContext) -> Vec<Finding> {
@@ -63,8 +58,7 @@ fn agents<'a>(reports: impl Iterator<Item = (&'a str, &'a Report)>) -> Vec<Findi
     let mut stale = Vec::new();
     for (name, report) in reports {
         *versions.entry(&report.agent.version).or_default() += 1;
-        let age = report.looked.map(|looked| when::between(looked, report.written));
-        if let Some(age) = age.filter(|age| *age > VIEW_MAX) {
+        if let Some(age) = report.old_view() {
             stale.push(format!("{name} ({})", when::length(age)));
         }
     }

@@ -4,6 +4,7 @@ use deploy::Digest;
 use deploy::Timestamp;
 use deploy::environment::Environment;
 use deploy::id::Id;
+use deploy::prune::Pruned;
 use deploy::publish::{SwapError, swap};
 use deploy::release::{Draft, Kind};
 use deploy::state::State;
@@ -31,6 +32,7 @@ pub(super) async fn run(
 ) -> CommandResult {
     let output = Output::new(args.follow.json);
     let publisher = Publisher::open(app, args, &output)?;
+    publisher.unfrozen().await?;
     for _ in 1..ATTEMPTS_MAX {
         match attempt(&publisher, stage, &apply).await? {
             Attempt::Ended(exit) => return Ok(exit),
@@ -48,9 +50,13 @@ enum Attempt {
     Moved,
 }
 
-/// What of a state the change was worked out from.
-fn basis(state: &State) -> (Option<Digest>, Option<Digest>) {
-    (state.staged_environment, state.release.as_ref().and_then(|release| release.environment))
+/// What of a state the change was worked out from: the staged environment, the current one, and the
+/// prunes, one of which could have removed what was found in the bucket.
+type Basis = (Option<Digest>, Option<Digest>, Option<Pruned>);
+
+fn basis(state: &State) -> Basis {
+    let current = state.release.as_ref().and_then(|release| release.environment);
+    (state.staged_environment, current, state.pruned.clone())
 }
 
 async fn attempt(
@@ -77,9 +83,9 @@ async fn attempt(
     if stage || changes.is_empty() {
         // Where the next environment is the current one again, nothing waits for a deploy.
         let wait = (next != current).then_some(&next);
-        return held(publisher, wait, basis, &changes, state.current()).await;
+        return held(publisher, &state, wait, basis, &changes).await;
     }
-    let digest = upload_environment(store, &next).await?;
+    let digest = upload_environment(store, &state, &next).await?;
     if let Some(release) = &state.release {
         ensure_whole(store, &[deploy::layout::artifact(&release.artifact.digest)]).await?;
     }
@@ -96,7 +102,7 @@ fn names(changes: &[ChangeEvent]) -> Vec<String> {
 async fn released(
     publisher: &Publisher<'_>,
     digest: Digest,
-    expected: (Option<Digest>, Option<Digest>),
+    expected: Basis,
     names: Vec<String>,
 ) -> CommandResult<Attempt> {
     let (by, message) = (publisher.app.actor(), publisher.args.message.clone());
@@ -121,13 +127,14 @@ async fn released(
 /// Holds `next` for the next deploy.
 async fn held(
     publisher: &Publisher<'_>,
+    state: &State,
     next: Option<&Environment>,
-    expected: (Option<Digest>, Option<Digest>),
+    expected: Basis,
     changes: &[ChangeEvent],
-    release: Option<u64>,
 ) -> CommandResult<Attempt> {
+    let release = state.current();
     let digest = match next {
-        Some(next) => Some(upload_environment(&*publisher.store, next).await?),
+        Some(next) => Some(upload_environment(&*publisher.store, state, next).await?),
         None => None,
     };
     let (store, name) = (&*publisher.store, &publisher.app.name);

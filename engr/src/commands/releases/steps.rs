@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use deploy::Timestamp;
 use deploy::claim::Claim;
 use deploy::history::{Ended, History, Step, What};
+use deploy::lock::Lock;
 use serde::Serialize;
 
 use crate::output::when;
@@ -54,6 +55,10 @@ fn word(what: &What) -> &'static str {
         What::Published { .. } => "published",
         What::Staged => "staged",
         What::Unstaged => "unstaged",
+        What::PruneBegun { .. } => "prune-begun",
+        What::PruneEnded => "prune-ended",
+        What::Locked { .. } => "locked",
+        What::Unlocked { .. } => "unlocked",
     }
 }
 
@@ -71,6 +76,18 @@ fn message(step: &Step, now: Timestamp) -> String {
         }
         What::Staged => "an environment, for the next deploy".to_owned(),
         What::Unstaged => "no environment waits any longer".to_owned(),
+        What::PruneBegun { from: 0 } => "keeps all releases".to_owned(),
+        What::PruneBegun { from } => format!("keeps the releases from v{from} on"),
+        What::PruneEnded => String::new(),
+        What::Locked { lock, replaces } => {
+            let replaces = if *replaces { ", in another's place" } else { "" };
+            let until = lock.until.map(|until| format!("until {}", when::clock(until, now)));
+            let until = until.unwrap_or_else(|| "with no end".to_owned());
+            format!("{until}{replaces}: {}", lock.message.lines().next().unwrap_or_default())
+        }
+        What::Unlocked { lock } => {
+            format!("{}'s, held since {}", lock.by, when::clock(lock.since, now))
+        }
         What::Published { release } => format!("v{release}"),
     }
 }
@@ -86,6 +103,16 @@ pub(super) struct StepLine<'a> {
     release: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claim: Option<ClaimLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock: Option<LockLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct LockLine {
+    by: String,
+    since: Timestamp,
+    message: String,
+    until: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,11 +131,18 @@ pub(super) fn lines(history: &History, now: Timestamp, shown: usize) -> Vec<Step
 }
 
 fn line(step: Cow<'_, Step>) -> StepLine<'_> {
-    let (release, claim) = match &step.what {
-        What::Claimed { claim, renewals } => (None, Some(claim_line(claim, Some(*renewals)))),
-        What::ClaimEnded { claim, .. } => (None, Some(claim_line(claim, None))),
-        What::Published { release } => (Some(*release), None),
-        What::Staged | What::Unstaged => (None, None),
+    let claim = match &step.what {
+        What::Claimed { claim, renewals } => Some(claim_line(claim, Some(*renewals))),
+        What::ClaimEnded { claim, .. } => Some(claim_line(claim, None)),
+        _ => None,
+    };
+    let lock = match &step.what {
+        What::Locked { lock, .. } | What::Unlocked { lock } => Some(lock_line(lock)),
+        _ => None,
+    };
+    let release = match &step.what {
+        What::Published { release } => Some(*release),
+        _ => None,
     };
     StepLine {
         step: word(&step.what),
@@ -116,11 +150,17 @@ fn line(step: Cow<'_, Step>) -> StepLine<'_> {
         generation: step.generation.0,
         release,
         claim,
+        lock,
         by: match step {
             Cow::Borrowed(step) => step.by.as_deref().map(Cow::Borrowed),
             Cow::Owned(step) => step.by.map(Cow::Owned),
         },
     }
+}
+
+fn lock_line(lock: &Lock) -> LockLine {
+    let Lock { by, since, message, until } = lock.clone();
+    LockLine { by, since, message, until }
 }
 
 fn claim_line(claim: &Claim, renewals: Option<u32>) -> ClaimLine {

@@ -1,9 +1,11 @@
 //! The app at one moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::claim::Claim;
+use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
 use deploy::report::{Failure, Report, Version};
@@ -31,6 +33,8 @@ pub(super) struct Snapshot {
     pub(super) release: Option<Release>,
     /// A claim that binds others.
     pub(super) claim: Option<Claim>,
+    /// A lock that binds.
+    pub(super) lock: Option<Lock>,
     pub(super) staged: bool,
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
@@ -60,6 +64,11 @@ pub(super) struct InstanceStatus {
     pub(super) agent_version: Option<String>,
     /// When it reported last.
     pub(super) reported: Option<Timestamp>,
+    /// When its agent had heard last from the bucket by then.
+    pub(super) looked: Option<Timestamp>,
+    /// How old its view of the bucket was by then, if it was too old.
+    #[serde(skip)]
+    pub(super) old_view: Option<Duration>,
     /// Versions that finish their requests.
     pub(super) draining: Vec<Version>,
     pub(super) last_failure: Option<Failure>,
@@ -76,6 +85,7 @@ pub(super) struct Json<'a> {
     message: Option<&'a str>,
     artifact: Option<deploy::Digest>,
     claim: Option<ClaimJson<'a>>,
+    lock: Option<LockJson<'a>>,
     environment_staged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<&'a str>,
@@ -93,6 +103,14 @@ struct ClaimJson<'a> {
     expires: Timestamp,
 }
 
+#[derive(Debug, Serialize)]
+struct LockJson<'a> {
+    by: &'a str,
+    since: Timestamp,
+    message: &'a str,
+    until: Option<Timestamp>,
+}
+
 impl<'a> Source<'a> {
     /// Of the app's bucket and fleet.
     pub(super) fn open(app: &'a AppContext) -> CommandResult<Self> {
@@ -108,6 +126,7 @@ impl<'a> Source<'a> {
         Ok(Snapshot {
             app: self.app.name.clone(),
             claim: loaded.state.live_claim(Timestamp::now()).cloned(),
+            lock: loaded.state.live_lock(Timestamp::now()).cloned(),
             staged: loaded.state.staged_environment.is_some(),
             release: loaded.state.release,
             damage: loaded.damage.map(damage_text),
@@ -141,6 +160,8 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         agent_pid: instance.agent_pid,
         agent_version: now.map(|report| report.agent.version.clone()),
         reported: report.map(|report| report.written),
+        looked: report.and_then(|report| report.looked),
+        old_view: now.and_then(Report::old_view),
         draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
         last_failure: report.and_then(|report| report.last_failure.clone()),
     }
@@ -162,6 +183,12 @@ impl Snapshot {
                 by: &claim.by,
                 since: claim.since,
                 expires: claim.expires,
+            }),
+            lock: self.lock.as_ref().map(|lock| LockJson {
+                by: &lock.by,
+                since: lock.since,
+                message: &lock.message,
+                until: lock.until,
             }),
             environment_staged: self.staged,
             damage: self.damage.as_deref(),

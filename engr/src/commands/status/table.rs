@@ -4,12 +4,13 @@ use deploy::Timestamp;
 
 use super::snapshot::{InstanceStatus, Snapshot};
 use crate::output::{Table, when};
-use crate::publish::holder;
+use crate::publish::{holder, locker};
 
 /// A heading, and one line per instance.
 pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     let mut lines = vec![heading(snapshot, now)];
     lines.extend(snapshot.damage.clone());
+    lines.extend(snapshot.lock.as_ref().map(|lock| locker(&snapshot.app, lock, now)));
     lines.extend(snapshot.claim.as_ref().map(|claim| holder(claim, now)));
     if snapshot.staged {
         lines.push("an environment is staged for the next deploy".to_owned());
@@ -21,6 +22,12 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
         return lines.join("\n");
     }
     lines.push(table(snapshot, now).to_string());
+    for one in &snapshot.instances {
+        lines.extend(one.old_view.map(|age| {
+            let (name, age) = (&one.name, when::length(age));
+            format!("{name} had not heard from its bucket for {age} when it reported")
+        }));
+    }
     if !snapshot.to_sync.is_empty() {
         lines.push(format!("\n`engr {} sync` would:", snapshot.app));
         lines.extend(snapshot.to_sync.iter().cloned());
@@ -99,6 +106,7 @@ fn failure(one: &InstanceStatus, now: Timestamp) -> String {
 mod tests {
     use deploy::claim::Claim;
     use deploy::id::Id;
+    use deploy::lock::Lock;
     use deploy::report::{Failure, Stage};
 
     use super::*;
@@ -120,6 +128,8 @@ mod tests {
             agent_pid: Some(4700),
             agent_version: Some("0.1.0".into()),
             reported: Some(at("2026-11-22T09:59:58Z")),
+            looked: None,
+            old_view: None,
             draining: Vec::new(),
             last_failure: None,
         }
@@ -153,6 +163,12 @@ mod tests {
                 "ann@laptop".into(),
                 at("2026-11-22T09:59:55Z"),
             )),
+            lock: Some(Lock {
+                by: "bob@desk".into(),
+                since: at("2026-11-22T09:59:00Z"),
+                message: "incident".into(),
+                until: None,
+            }),
             staged: true,
             damage: None,
             addresses: vec!["http://127.0.0.1:8080".into()],
@@ -165,10 +181,12 @@ mod tests {
         let text = text(&snapshot, now);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "hello has no release yet: `engr hello deploy`");
-        assert!(lines[1].starts_with("ann@laptop has been deploying since "), "{}", lines[1]);
-        assert!(lines[1].ends_with("(5 s)"), "{}", lines[1]);
+        assert!(lines[1].starts_with("bob@desk has locked hello since "), "{}", lines[1]);
+        assert!(lines[1].ends_with("(1m 0s): incident"), "{}", lines[1]);
+        assert!(lines[2].starts_with("ann@laptop has been deploying since "), "{}", lines[2]);
+        assert!(lines[2].ends_with("(5 s)"), "{}", lines[2]);
         assert_eq!(
-            lines[2..],
+            lines[3..],
             [
                 "an environment is staged for the next deploy",
                 "http://127.0.0.1:8080",

@@ -220,9 +220,7 @@ impl Bucket {
         let version = self.find(name, generation)?;
         expected.check_change(version.generation, version.record.metageneration)?;
         let keep = generation.is_none() && self.facts().settings.versioning();
-        if !keep {
-            self.check_held(&version, now)?;
-        }
+        self.check_held(&version, now)?;
         if version.noncurrent.is_none() {
             let expect = Expect::Generation(self.inner_generation(version.generation));
             let deleted = self.data.delete(name, expect).await;
@@ -253,6 +251,8 @@ impl Bucket {
                 }));
             }
         }
+        // What is held waits until it no longer is.
+        condemned.retain(|version| self.check_held(version, now).is_ok());
         for version in &condemned {
             let generation = version.noncurrent.map(|_| version.generation);
             self.delete(&version.name, generation, Preconditions::default(), now).await?;

@@ -1,7 +1,7 @@
 //! All buckets, each in a folder of its own.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,8 @@ pub(crate) struct Registry {
     buckets: Mutex<BTreeMap<String, Arc<Bucket>>>,
     /// Buckets are made and removed one by one.
     order: tokio::sync::Mutex<()>,
+    /// Keeps other servers away: what is in memory must be what is in the folder.
+    _lock: File,
 }
 
 impl Registry {
@@ -24,6 +26,10 @@ impl Registry {
     pub(crate) async fn open(root: &Path) -> io::Result<Self> {
         let root = root.join("buckets");
         fs::create_dir_all(&root)?;
+        let lock = File::open(&root)?;
+        lock.try_lock().map_err(|error| {
+            io::Error::other(format!("{} is another server's: {error}", root.display()))
+        })?;
         let mut buckets = BTreeMap::new();
         for entry in fs::read_dir(&root)? {
             let entry = entry?;
@@ -37,7 +43,12 @@ impl Registry {
                 return Err(io::Error::other(format!("{} is no bucket", entry.path().display())));
             }
         }
-        Ok(Self { root, buckets: Mutex::new(buckets), order: tokio::sync::Mutex::new(()) })
+        Ok(Self {
+            root,
+            buckets: Mutex::new(buckets),
+            order: tokio::sync::Mutex::new(()),
+            _lock: lock,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Bucket>>> {

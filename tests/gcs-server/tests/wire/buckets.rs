@@ -111,12 +111,15 @@ async fn lifecycle_rules_are_kept_and_carried_out() {
 #[tokio::test]
 async fn retention_and_holds_forbid_overwriting() {
     let bench = Bench::empty();
-    bench.bucket("bench", r#""retentionPolicy": {"retentionPeriod": "3600"}"#).await;
+    let settings = r#""retentionPolicy": {"retentionPeriod": "3600"}, "versioning": {"enabled": true},
+        "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"isLive": true}}]}"#;
+    bench.bucket("bench", settings).await;
     bench.put("a", "1", "").await.generation();
     let forbidden = bench.put("a", "2", "").await;
     let reason = forbidden.reason();
     assert_eq!((forbidden.status, reason.as_str()), (403, "retentionPolicyNotMet"));
     assert_eq!(bench.delete("/storage/v1/b/bench/o/a").await.status, 403);
+    assert_eq!(bench.server.apply_lifecycle("bench", deploy::Timestamp::now()).unwrap(), 0);
     let patch = r#"{"retentionPolicy": null, "defaultEventBasedHold": true}"#;
     assert_eq!(bench.call(Method::PATCH, "/storage/v1/b/bench", patch).await.status, 200);
     bench.put("a", "2", "").await.generation();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gcs_server::{Kind, Rule};
 use reqwest::Method;
 use serde_json::json;
 
@@ -115,4 +116,14 @@ async fn the_metadata_server_tells_who_one_is() {
     let universe = ask("/computeMetadata/v1/universe/universe-domain").await;
     assert_eq!(universe.text(), "googleapis.com");
     assert_eq!(ask("/computeMetadata/v1/instance/zone").await.status, 400);
+
+    // It can fail too, but only when asked for by its path.
+    let mut rule = Rule::new([Kind::UnavailableBefore]).times(1);
+    bench.server.faults().add(rule.clone());
+    assert_eq!(ask(&format!("{account}/token")).await.status, 200);
+    bench.server.faults().clear();
+    rule.matches.path_prefix = Some("/computeMetadata/".to_owned());
+    bench.server.faults().add(rule);
+    assert_eq!(ask(&format!("{account}/token")).await.status, 503);
+    assert_eq!(ask(&format!("{account}/token")).await.status, 200);
 }

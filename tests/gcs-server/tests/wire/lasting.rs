@@ -58,3 +58,13 @@ fn a_folder_that_is_not_a_servers_is_left_alone() {
     assert!(error.to_string().contains("My Photos"), "{error}");
     assert!(dir.path().join("buckets/My Photos").exists());
 }
+
+#[test]
+fn two_servers_cannot_have_one_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Server::start(Options::new(dir.path())).unwrap();
+    let error = Server::start(Options::new(dir.path())).unwrap_err();
+    assert!(error.to_string().contains("another server's"), "{error}");
+    drop(first);
+    Server::start(Options::new(dir.path())).unwrap();
+}

@@ -113,3 +113,35 @@ async fn a_session_can_be_given_up() {
     let unknown = format!("{}x", session);
     assert_eq!(piece(&bench, &unknown, "bytes */*", vec![]).await.status, 404);
 }
+
+/// A client that dies in the middle, not a server that cuts.
+#[tokio::test]
+async fn what_came_of_a_piece_is_kept_when_the_client_goes() {
+    use std::io::Write;
+    let bench = Bench::new().await;
+    let session = session(&start(&bench, "", "").await);
+    let address = bench.server.url().split_once("//").unwrap().1;
+    let path = session.strip_prefix(bench.server.url()).unwrap();
+    let total = 8 * QUANTUM;
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-range: bytes 0-{}/{total}\r\n\
+         content-length: {total}\r\n\r\n",
+        total - 1
+    );
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(&vec![b'x'; 3 * QUANTUM + 5]).unwrap();
+    drop(connection);
+    let kept = format!("bytes=0-{}", 3 * QUANTUM - 1);
+    let begun = std::time::Instant::now();
+    loop {
+        let asked = piece(&bench, &session, "bytes */*", vec![]).await;
+        assert_eq!(asked.status, 308);
+        if asked.header("range") == kept {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", asked.headers);
+    }
+    let rest = format!("bytes {}-{}/{total}", 3 * QUANTUM, total - 1);
+    piece(&bench, &session, &rest, vec![b'x'; 5 * QUANTUM]).await.generation();
+}

@@ -153,7 +153,9 @@ fn a_login_gives_its_refresh_token() {
     let Some(google) = google() else { return };
     let path = ".config/gcloud/application_default_credentials.json";
     // The home is beside the folder.
-    google.place.write(&format!("../home/{path}"), &user().to_string());
+    let mut user = user();
+    user["quota_project_id"] = json!("shop");
+    google.place.write(&format!("../home/{path}"), &user.to_string());
     assert_transcript!(both(&google, &[]), @"
     $ engr web status
     web has no release yet: `engr web deploy`
@@ -447,6 +449,31 @@ fn a_login_that_was_revoked_is_told() {
 }
 
 #[test]
+fn a_token_of_ci_that_is_missing_is_told() {
+    let Some(google) = google() else { return };
+    let variables = named(&google, &federated(&google));
+    fs::remove_file(google.place.path().join("subject-token")).expect("the token");
+    assert_transcript!(engr(&google, "web status", &variables), @"
+    $ engr web status
+    ! engr: cannot use the credentials in WORK/credentials.json (GOOGLE_APPLICATION_CREDENTIALS): the token in WORK/subject-token cannot be read: No such file or directory (os error 2)
+    !   → let GOOGLE_APPLICATION_CREDENTIALS name a whole file of credentials
+    (30)
+    ");
+}
+
+#[test]
+fn a_machine_whose_metadata_server_is_away_is_told() {
+    let Some(google) = google() else { return };
+    google.metadata.faults().set_outage(gcs_server::Outage::Refuse);
+    google.is_the_machines();
+    assert_transcript!(engr(&google, "web status", &[]), @"
+    $ engr web status
+    ! engr: cannot read state.json in gs://shop-web: the bucket cannot be used at the moment: failed to fetch access token: Connection refused (os error 111)
+    (1)
+    ");
+}
+
+#[test]
 fn a_machine_without_an_account_is_told() {
     let Some(google) = google() else { return };
     google.is_the_machines();
@@ -676,7 +703,13 @@ fn doctor_tells_when_nothing_answers() {
     let refused = engr(&google, "doctor", &variables);
     google.service.faults().set_outage(gcs_server::Outage::Status(503));
     let away = engr(&google, "doctor", &variables);
-    assert_transcript!(format!("{refused}\n{away}"), @"
+    google.service.faults().clear();
+    let other = ("SSL_CERT_FILE", google.place.root().join("server.pem").display().to_string());
+    let [credentials] = variables.clone();
+    let untrusted = engr(&google, "doctor", &[credentials, other]);
+    google.forget_the_names();
+    let nameless = engr(&google, "doctor", &variables);
+    assert_transcript!([refused, away, untrusted, nameless].map(|told| told.to_string()).join("\n"), @"
     $ engr doctor
     engr
       ok    version       engr 0.1.0
@@ -698,6 +731,26 @@ fn doctor_tells_when_nothing_answers() {
       ok    clock         right to the second
       bad   bucket        cannot look at the bucket in gs://shop-web: the bucket cannot be used at the moment: HTTP 503: The service is away.
                           → see whether https://status.cloud.google.com knows of it
+    (1)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the bucket cannot be used at the moment: invalid peer certificate: UnknownIssuer
+                          → see whether this machine reaches https://storage.googleapis.com
+    (1)
+    $ engr doctor
+    engr
+      ok    version       engr 0.1.0
+    account
+      ok    account       service account ci@shop.iam.gserviceaccount.com, by WORK/credentials.json
+    web
+      ok    project       shop
+      bad   reach         cannot reach the service in gs://shop-web: the bucket cannot be used at the moment: failed to lookup address information: Temporary failure in name resolution
+                          → see whether this machine reaches https://storage.googleapis.com
     (1)
     ");
 }

@@ -175,20 +175,18 @@ fn an_agent_that_starts_meanwhile_starts_its_last_good_release() {
     assert_eq!(fleet.deploy(), 2);
 }
 
-/// Publishes another artifact, and calls `begin` while the agents bring it, which takes long. Gives
-/// what `engr` said.
+/// Publishes another artifact, and calls `begin` while the agents bring it: every answer with its
+/// bytes is cut in the middle until [`no_outage`].
 fn vanish_in_a_fetch(fleet: &Fleet, begin: impl Fn(&Faults)) {
     let (server, _) = fleet.cloud_storage();
     let faults = server.faults();
-    let fetch = Match {
-        name_prefix: Some(layout::ARTIFACTS.to_owned()),
-        call: Some("objects.get media".to_owned()),
-        ..Match::default()
-    };
-    faults.add(Rule { matches: fetch, delay_ms: 1_500, ..Rule::new([Kind::Slow]) });
+    let cuts = || faults.injected().get(&Kind::CutInAnswer).copied().unwrap_or_default();
+    let (before, name_prefix) = (cuts(), Some(layout::ARTIFACTS.to_owned()));
+    let call = Some("objects.get media".to_owned());
+    let matches = Match { name_prefix, call, ..Match::default() };
+    faults.add(Rule { matches, ..Rule::new([Kind::CutInAnswer]) });
     fleet.must(&["deploy", "--detach"]);
-    let begun = || faults.injected().contains_key(&Kind::Slow).then_some(());
-    until("the fetch is under way", begun);
+    until("the fetch is under way", || (cuts() > before).then_some(()));
     begin(&faults);
 }
 

@@ -1,6 +1,7 @@
 //! Who asks.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::PathBuf;
 
 use deploy::store::gcs::story;
 use google_cloud_auth::credentials::{Builder, Credentials};
@@ -19,7 +20,13 @@ const GCLOUD_LOGIN: &str = "gcloud auth login";
 pub fn credentials(found: &Found) -> CommandResult<Credentials> {
     match found {
         Found::Named(path) | Found::Defaults(path) => {
-            File::open(path).map_err(|error| unusable(found, &error))?;
+            let data = fs::read(path).map_err(|error| unusable(found, &error))?;
+            if let Some(token) = token_file(&data)
+                && let Err(error) = File::open(&token)
+            {
+                let what = format!("the token in {} cannot be read", token.display());
+                return Err(unusable(found, &*anyhow::Error::new(error).context(what)));
+            }
             Builder::default().build().map_err(|error| unusable(found, &error))
         }
         Found::Machine => Builder::default().build().map_err(|error| unusable(found, &error)),
@@ -31,6 +38,13 @@ pub fn credentials(found: &Found) -> CommandResult<Credentials> {
         .hint(format!("run `{LOGIN}` (gcloud is part of the Google Cloud CLI)"))
         .hint(format!("or let {NAMED_BY} name a file of credentials, as in CI"))),
     }
+}
+
+/// Where credentials of a federated identity take another provider's token from, if from a file.
+/// The library does not name it.
+fn token_file(data: &[u8]) -> Option<PathBuf> {
+    let json: serde_json::Value = serde_json::from_slice(data).ok()?;
+    json["credential_source"]["file"].as_str().map(PathBuf::from)
 }
 
 fn unusable(found: &Found, error: &(dyn std::error::Error + 'static)) -> Failure {

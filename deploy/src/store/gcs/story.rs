@@ -6,7 +6,7 @@ use std::error::Error;
 use serde_json::Value;
 
 /// What only leads to the cause. It is left out, unless it is the last word.
-const WRAPPERS: [&str; 10] = [
+const WRAPPERS: [&str; 12] = [
     "Could not fetch an auth token to authenticate with Google Cloud",
     "cannot create auth headers",
     "cannot create the authentication headers",
@@ -17,6 +17,8 @@ const WRAPPERS: [&str; 10] = [
     "error sending request",
     "client error (",
     "tcp connect error",
+    "dns error",
+    "error resolving DNS",
 ];
 
 /// What the libraries say in front of a cause.

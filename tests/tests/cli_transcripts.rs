@@ -138,7 +138,7 @@ fn before_the_first_release_there_is_little_to_see() {
         shop has no release yet: `engr shop deploy`
         http://127.0.0.1:PORT
 
-        no instances: `engr shop sync` makes them
+        no instances: make them with `engr shop sync`
         (0)
         $ engr shop releases
         shop has no release yet: `engr shop deploy`
@@ -777,7 +777,7 @@ fn destroy_app_asks_first_and_leaves_the_bucket_unless_told() {
         shop v1, deploy by tester@HOST at CLOCK
         http://127.0.0.1:PORT
 
-        no instances: `engr shop sync` makes them
+        no instances: make them with `engr shop sync`
         (0)
         $ engr shop releases
           RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE

@@ -28,6 +28,9 @@ pub trait Provider {
     /// The instances that should report, by name, whether their agents run or not.
     async fn instances(&self) -> CommandResult<Vec<Instance>>;
 
+    /// How a fleet without instances gets some, for people.
+    fn how_to_make(&self) -> String;
+
     /// Where the app is reached, a URL or `host:port` for each port; empty for a worker.
     fn addresses(&self) -> Vec<String>;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deploy::Timestamp;
-use deploy::report::Report;
-use deploy::store::Store;
+use deploy::layout;
+use deploy::report::{Phase, Report};
+use deploy::store::{ErrorKind, Expect, Store, with_tries};
 
 use super::{Change, Instance, Provider, Told};
 use crate::failure::{CommandResult, Failure};
@@ -41,6 +42,10 @@ impl ReportedFleet {
     }
 }
 
+fn is_heard(report: &Report, now: Timestamp) -> bool {
+    when::between(report.written, now) < SILENT_AFTER
+}
+
 #[async_trait(?Send)]
 impl Provider for ReportedFleet {
     async fn instances(&self) -> CommandResult<Vec<Instance>> {
@@ -49,8 +54,7 @@ impl Provider for ReportedFleet {
         let now = Timestamp::now();
         let instance = |(name, report): (&str, &Report)| Instance {
             name: name.to_owned(),
-            agent_pid: (when::between(report.written, now) < SILENT_AFTER)
-                .then_some(report.agent.pid),
+            agent_pid: is_heard(report, now).then_some(report.agent.pid),
             addresses: report.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
         };
         Ok(reports.iter().map(instance).collect())
@@ -68,10 +72,26 @@ impl Provider for ReportedFleet {
         Err(self.cannot("make"))
     }
 
-    async fn destroy(&self, _: Told<'_>) -> CommandResult<()> {
-        match self.instances().await?.is_empty() {
-            true => Ok(()),
-            false => Err(self.cannot("remove")),
+    /// Those that have ended are forgotten; one that runs is in the way.
+    async fn destroy(&self, told: Told<'_>) -> CommandResult<()> {
+        let mut reports = Reports::default();
+        reports.refresh(&*self.store).await?;
+        let now = Timestamp::now();
+        let runs = |report: &Report| is_heard(report, now) && report.phase != Phase::Stopping;
+        if reports.iter().any(|(_, report)| runs(report)) {
+            return Err(self.cannot("remove"));
         }
+        for (name, _) in reports.iter() {
+            let object = layout::instance(name);
+            match with_tries(async || self.store.delete(&object, Expect::Any).await).await {
+                Err(error) if error.kind != ErrorKind::NotFound => return Err(error.into()),
+                _ => told(&Change::Remove(name.to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    fn how_to_make(&self) -> String {
+        format!("start `agentd run` on machines of {}: they take it from the bucket", self.project)
     }
 }

@@ -145,7 +145,7 @@ impl Ended<'_> {
             }
             End::Verdict(Verdict::NoInstances) => (
                 format!("v{number} is published, and {app} has no instance to run it"),
-                vec![format!("make them with `engr {app} sync`")],
+                vec![self.followed.how_to_make.clone()],
             ),
             End::Verdict(Verdict::Superseded { by }) => {
                 (format!("v{by} took the place of v{number} before it had ended"), back())
@@ -275,6 +275,7 @@ mod tests {
             undo: Some("engr hello rollback v6".into()),
             began: Instant::now(),
             addresses: Vec::new(),
+            how_to_make: "make them with `engr hello sync`".into(),
         };
         let ended = Ended { followed: &followed, end, views };
         let ((exit, outcome), (message, hints)) =
@@ -295,6 +296,7 @@ mod tests {
             undo: None,
             began: Instant::now(),
             addresses: vec!["http://127.0.0.1:8080".into()],
+            how_to_make: "make them with `engr hello sync`".into(),
         };
         let views = vec![
             view("hello-1", Standing::Done { switched: later, note: None }),

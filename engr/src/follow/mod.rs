@@ -47,6 +47,8 @@ pub struct Followed<'a> {
     pub began: Instant,
     /// Where the app is reached.
     pub addresses: Vec<String>,
+    /// How a fleet without instances gets some.
+    pub how_to_make: String,
 }
 
 /// Where it goes.

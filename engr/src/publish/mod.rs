@@ -192,6 +192,7 @@ impl<'a> Publisher<'a> {
             undo: published.previous.map(|v| format!("engr {} rollback v{v}", self.app.name)),
             began: self.began,
             addresses: self.fleet.addresses(),
+            how_to_make: self.fleet.how_to_make(),
         };
         if self.args.follow.detach {
             return Ok(follow::detached(self.output, &followed));

@@ -40,6 +40,8 @@ pub(super) struct Snapshot {
     pub(super) prune_unfinished: bool,
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
+    /// How a fleet without instances gets some.
+    pub(super) how_to_make: String,
     pub(super) instances: Vec<InstanceStatus>,
     /// What `sync` would do.
     pub(super) to_sync: Vec<String>,
@@ -136,6 +138,7 @@ impl<'a> Source<'a> {
             release: loaded.state.release,
             damage: loaded.damage.map(damage_text),
             addresses: self.fleet.addresses(),
+            how_to_make: self.fleet.how_to_make(),
             instances: statuses.collect(),
             to_sync: changes.iter().map(ToString::to_string).collect(),
         })

@@ -24,7 +24,7 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     lines.extend(snapshot.addresses.iter().cloned());
     lines.push(String::new());
     if snapshot.instances.is_empty() {
-        lines.push(format!("no instances: `engr {} sync` makes them", snapshot.app));
+        lines.push(format!("no instances: {}", snapshot.how_to_make));
         return lines.join("\n");
     }
     lines.push(table(snapshot, now).to_string());
@@ -178,6 +178,7 @@ mod tests {
             staged: true,
             prune_unfinished: false,
             damage: None,
+            how_to_make: "make them with `engr hello sync`".into(),
             addresses: vec!["http://127.0.0.1:8080".into()],
             instances: vec![
                 InstanceStatus { last_failure, ..instance("hello-1", "serving") },

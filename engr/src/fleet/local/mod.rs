@@ -108,6 +108,10 @@ impl Provider for LocalFleetProvider {
         Ok(known.collect())
     }
 
+    fn how_to_make(&self) -> String {
+        format!("make them with `engr {} sync`", self.app)
+    }
+
     fn addresses(&self) -> Vec<String> {
         // Where the file cannot be read, the addresses are those that it would be made with.
         let fleet = files::read_fleet(&self.dir).ok().flatten().unwrap_or_default();

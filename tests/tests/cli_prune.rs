@@ -207,6 +207,15 @@ async fn while_a_prune_is_unfinished_nothing_is_trusted_that_it_may_remove() {
     let history = History::read(&app.store).await.unwrap();
     let two = history.releases[1].artifact.digest;
     unfinished(&app).await;
+    assert_transcript!(app.engr(&["status"]), @r#"
+        $ engr hello status
+        hello v5, deploy by tester@HOST at CLOCK
+        a prune was cut off: `engr hello prune` goes on with it
+
+        no instances: `engr hello sync` makes them
+        (0)
+    "#);
+    assert_eq!(app.engr(&["status", "--json"]).result()["prune_unfinished"], true);
     assert_transcript!(app.engr(&["rollback", "v2"]), @r#"
         $ engr hello rollback v2
         ! engr: v2 cannot be used: a prune of hello has not come to its end and may still remove it

@@ -27,6 +27,9 @@
 //! 3. *An unfinished prune is gone on with, not begun anew.* The next one removes at least what the
 //!    last one meant to, so nothing comes to be trusted that the last one may still remove.
 //!
+//! Where the newest state is damaged its mark is lost with it, and so is the prune's claim, which stops
+//! it; only what it had under way by then is not held back.
+//!
 //! A prune that dies leaves its mark, and that costs an upload or two until the next one. Objects go
 //! before the states that name them: so the next one finds again what was deleted and not erased. An
 //! upload that no state ever named is not found again; its bytes stay, where the prune died between

@@ -10,14 +10,23 @@ use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
 use crate::output::{Output, ask};
 
-/// Makes the app's bucket if it is missing: shows what it will be, and asks unless `yes`.
-pub async fn ensure(app: &AppContext, output: &Output, yes: bool) -> CommandResult<()> {
+/// Sees to it that the app's bucket can be deployed to, before anything is written there: makes it if
+/// it is missing, and refuses one whose settings would break the deploy. What it makes it shows
+/// before, and asks, unless `yes`.
+pub async fn ready(app: &AppContext, output: &Output, yes: bool) -> CommandResult<()> {
     let Some(gcs) = gcs_of(&app.name, &app.config)? else { return Ok(()) };
-    if gcs.bucket().await?.is_some() {
-        return Ok(());
+    match gcs.bucket().await {
+        Ok(Some(bucket)) => refuse_broken(app, &gcs, &bucket),
+        Ok(None) => create(app, &gcs, output, yes).await,
+        // Who may publish need not be allowed to see the settings.
+        Err(error) if error.kind == ErrorKind::Forbidden => Ok(()),
+        Err(error) => Err(error.into()),
     }
+}
+
+async fn create(app: &AppContext, gcs: &Gcs, output: &Output, yes: bool) -> CommandResult<()> {
     let new = planned(app);
-    tell(output, &gcs, &new);
+    tell(output, gcs, &new);
     if !yes {
         if !ask::can_ask() {
             return Err(Failure::usage("the bucket is missing, and nobody is there to confirm it")
@@ -72,17 +81,8 @@ fn taken(app: &AppContext, error: StoreError) -> Failure {
         .hint(format!("name another with `engr {} config:set bucket gs://…`", app.name))
 }
 
-/// Refuses a bucket whose settings would break what is about to be done.
-pub async fn broken(app: &AppContext) -> CommandResult<()> {
-    let Some(gcs) = gcs_of(&app.name, &app.config)? else { return Ok(()) };
-    let bucket: Bucket = match gcs.bucket().await {
-        Ok(Some(bucket)) => bucket,
-        // Who may publish need not be allowed to see the settings.
-        Err(error) if error.kind == ErrorKind::Forbidden => return Ok(()),
-        Ok(None) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut breaking = flaws(&bucket).into_iter().filter(|flaw| flaw.effect == Effect::Breaks);
+fn refuse_broken(app: &AppContext, gcs: &Gcs, bucket: &Bucket) -> CommandResult<()> {
+    let mut breaking = flaws(bucket).into_iter().filter(|flaw| flaw.effect == Effect::Breaks);
     let Some(flaw) = breaking.next() else { return Ok(()) };
     let failure = Failure::usage(format_args!("gs://{}: {}", gcs.name(), flaw.what));
     Err(match flaw.remedy {

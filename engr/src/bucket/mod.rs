@@ -11,7 +11,7 @@ use crate::config::AppConfig;
 use crate::failure::{CommandResult, Failure};
 use crate::{fleet, google};
 
-pub use create::{broken, ensure};
+pub use create::ready;
 pub use location::location;
 
 /// The bucket of an app.

@@ -57,13 +57,8 @@ pub async fn run(app: &AppContext, args: DeployArgs) -> CommandResult {
         None => build::source(app).await?,
     };
     build::check_clean(source.as_ref(), args.allow_dirty, !output.is_json())?;
-    let held = match publisher.claim().await {
-        Err(failure) if failure.is_missing_bucket() => {
-            bucket::ensure(app, &output, args.yes).await?;
-            publisher.claim().await?
-        }
-        claimed => claimed?,
-    };
+    bucket::ready(app, &output, args.yes).await?;
+    let held = publisher.claim().await?;
     match deploy(&publisher, &held, chosen, source).await {
         Ok(published) => publisher.follow(&published).await,
         Err(failure) => Err(held.give_up(failure).await),
@@ -78,16 +73,12 @@ async fn deploy(
     source: Option<Source>,
 ) -> CommandResult<Published> {
     let prepare = async {
-        let wanted = async {
-            Ok(match chosen {
-                Some(wanted) => wanted,
-                None => {
-                    let archive = built(publisher.app, publisher.output).await?;
-                    Wanted::Built { archive, source }
-                }
-            })
+        let wanted = match chosen {
+            Some(wanted) => wanted,
+            None => {
+                Wanted::Built { archive: built(publisher.app, publisher.output).await?, source }
+            }
         };
-        let (wanted, ()) = tokio::try_join!(wanted, bucket::broken(publisher.app))?;
         publisher.bring_up().await?;
         // Read under the claim: nobody begins a prune as long as it is ours.
         let state = publisher.state().await?;

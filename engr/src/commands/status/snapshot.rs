@@ -36,6 +36,8 @@ pub(super) struct Snapshot {
     /// A lock that binds.
     pub(super) lock: Option<Lock>,
     pub(super) staged: bool,
+    /// A prune is under way, or was cut off.
+    pub(super) prune_unfinished: bool,
     pub(super) damage: Option<String>,
     pub(super) addresses: Vec<String>,
     pub(super) instances: Vec<InstanceStatus>,
@@ -87,6 +89,8 @@ pub(super) struct Json<'a> {
     claim: Option<ClaimJson<'a>>,
     lock: Option<LockJson<'a>>,
     environment_staged: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prune_unfinished: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<&'a str>,
     address: Option<&'a str>,
@@ -128,6 +132,7 @@ impl<'a> Source<'a> {
             claim: loaded.state.live_claim(Timestamp::now()).cloned(),
             lock: loaded.state.live_lock(Timestamp::now()).cloned(),
             staged: loaded.state.staged_environment.is_some(),
+            prune_unfinished: loaded.state.prune_unfinished().is_some(),
             release: loaded.state.release,
             damage: loaded.damage.map(damage_text),
             addresses: self.fleet.addresses(),
@@ -191,6 +196,7 @@ impl Snapshot {
                 until: lock.until,
             }),
             environment_staged: self.staged,
+            prune_unfinished: self.prune_unfinished,
             damage: self.damage.as_deref(),
             address: self.addresses.first().map(String::as_str),
             addresses: &self.addresses,

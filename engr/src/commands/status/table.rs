@@ -15,6 +15,12 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     if snapshot.staged {
         lines.push("an environment is staged for the next deploy".to_owned());
     }
+    if snapshot.prune_unfinished {
+        lines.push(match snapshot.claim {
+            Some(_) => "a prune is under way".to_owned(),
+            None => format!("a prune was cut off: `engr {} prune` goes on with it", snapshot.app),
+        });
+    }
     lines.extend(snapshot.addresses.iter().cloned());
     lines.push(String::new());
     if snapshot.instances.is_empty() {
@@ -170,6 +176,7 @@ mod tests {
                 until: None,
             }),
             staged: true,
+            prune_unfinished: false,
             damage: None,
             addresses: vec!["http://127.0.0.1:8080".into()],
             instances: vec![

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use deploy::store::gcs::story;
+use deploy::store::gcs::{Access, Renewal, story};
 use google_cloud_auth::credentials::{Builder, Credentials};
 
 use super::gcloud;
@@ -16,8 +16,21 @@ pub const LOGIN: &str = "gcloud auth application-default login";
 /// The command that makes the account of `gcloud` one that can be asked.
 const GCLOUD_LOGIN: &str = "gcloud auth login";
 
+/// How to get at buckets with the credentials that were found. Some commands run for long: theirs
+/// come back when they were refused.
+pub fn access(found: &Found) -> CommandResult<Access> {
+    let credentials = credentials(found)?;
+    Ok(match found {
+        Found::Gcloud(_) => Access::with_credentials(credentials),
+        _ => {
+            let again = || Builder::default().build();
+            Access::with_renewal(Renewal::starting_with(credentials, again))
+        }
+    })
+}
+
 /// The credentials that were found.
-pub fn credentials(found: &Found) -> CommandResult<Credentials> {
+fn credentials(found: &Found) -> CommandResult<Credentials> {
     match found {
         Found::Named(path) | Found::Defaults(path) => {
             let data = fs::read(path).map_err(|error| unusable(found, &error))?;

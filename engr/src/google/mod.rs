@@ -61,7 +61,7 @@ pub fn access() -> CommandResult<Access> {
     }
     let access = match endpoint() {
         Some(endpoint) => Access::anonymous(endpoint),
-        None => Access::with_credentials(credentials::credentials(&Found::look())?),
+        None => credentials::access(&Found::look())?,
     };
     Ok(ACCESS.get_or_init(|| access.polling_every(POLL_INTERVAL)).clone())
 }

@@ -55,6 +55,17 @@ impl Renewal {
         Self(Arc::new(Inner { make, state: Mutex::default() }))
     }
 
+    /// These, and those that `make` makes once they were refused.
+    pub fn starting_with<E: Into<Cause>>(
+        credentials: Credentials,
+        make: impl Fn() -> Result<Credentials, E> + Send + Sync + 'static,
+    ) -> Self {
+        let renewal = Self::new(make);
+        let made = Made { credentials, at: Instant::now(), is_refused: false };
+        *renewal.0.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+        renewal
+    }
+
     /// The service did not take them.
     pub(super) fn refused(&self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,6 +182,17 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!((asked, made.load(Ordering::Relaxed)), (30, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_there_is_used_first() {
+        let first = Credentials::from(Numbered(7, true));
+        let next = || Ok::<_, Cause>(Credentials::from(Numbered(8, true)));
+        let renewal = Renewal::starting_with(first, next);
+        assert_eq!(shown(&renewal).await.as_deref(), Some("7"));
+        renewal.refused();
+        tokio::time::advance(RENEW_AFTER).await;
+        assert_eq!(shown(&renewal).await.as_deref(), Some("8"));
     }
 
     #[tokio::test]

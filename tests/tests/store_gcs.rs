@@ -46,7 +46,7 @@ async fn conforms(store: Arc<dyn Store>, checks: &[&str]) {
 async fn conforms_on_our_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(Options::new(folder.path())).expect("a server");
-    conforms(Arc::new(bucket(&server.url()).await), CHECKS).await;
+    conforms(Arc::new(bucket(server.url()).await), CHECKS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,8 +71,6 @@ fn whose(data: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_file_says_whose_it_is() {
         let whose = |text: &str| super::whose(text.as_bytes()).unwrap();

@@ -40,11 +40,14 @@ pub(crate) fn measure() -> anyhow::Result<()> {
     };
     let ([began, folder_began], [ended, folder_ended]) = (began, ended);
     let shares = (shares(began?, ended?), shares(folder_began?, folder_ended?));
-    let [pss, folder_pss] = agents.each_ref().map(|pids| of_each(pids, pss));
-    let pss = (Sample::new(pss?), Sample::new(folder_pss?));
+    let memory = |of| {
+        let [ours, folder] = agents.each_ref().map(|pids| of_each(pids, of));
+        anyhow::Ok((Sample::new(ours?), Sample::new(folder?)))
+    };
     for (what, (ours, folder), unit) in [
         ("CPU of one idle agent, TLS, a poll in 5 s; of a core", shares, "%"),
-        ("PSS of one idle agent, TLS", pss, "MB"),
+        ("PSS of one idle agent, TLS, of several that share the program", memory(pss)?, "MB"),
+        ("the same alone on its VM", memory(lone_pss)?, "MB"),
     ] {
         let peer = format!("a folder for a bucket {} {unit}", shown(folder.median()));
         ours.row(what, unit, &peer);
@@ -68,6 +71,22 @@ fn pss(pid: i32) -> anyhow::Result<f64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+/// The same if no other process shared the agent's program: what it shares with all others, such
+/// as the C library, is still shared.
+fn lone_pss(pid: i32) -> anyhow::Result<f64> {
+    let (mut kib, mut is_own) = (0.0, false);
+    for line in fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
+        let (name, rest) = line.split_once(' ').unwrap_or_default();
+        // A mapping begins with its addresses and ends with its file.
+        if !name.ends_with(':') {
+            is_own = rest.ends_with("/agentd");
+        } else if name == if is_own { "Rss:" } else { "Pss:" } {
+            kib += rest.trim().trim_end_matches("kB").trim().parse::<f64>()?;
+        }
+    }
     Ok(kib * 1024.0 / 1e6)
 }
 

@@ -18,11 +18,23 @@ mod place;
 mod table;
 mod upload;
 
+type Part = (&'static str, fn() -> anyhow::Result<()>);
+
+const PARTS: [Part; 4] = [
+    ("sizes", machine::binaries),
+    ("deploys", deploys::measure),
+    ("upload", upload::measure),
+    ("idle", idle::measure),
+];
+
 fn main() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
     println!("{}\n", machine::described());
     table::head();
-    machine::binaries()?;
-    deploys::measure()?;
-    upload::measure()?;
-    idle::measure()
+    for (name, measure) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            measure()?;
+        }
+    }
+    Ok(())
 }

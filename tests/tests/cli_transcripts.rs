@@ -103,6 +103,8 @@ fn help_lists_every_command_in_its_group() {
     Options:
           --endpoint <URL>  Where Cloud Storage is, for an emulator, which is asked without credentials
                             [env: STORAGE_EMULATOR_HOST]
+      -v, --verbose         Say more on standard error, such as which calls to the bucket are tried
+                            again
       -h, --help            Print help
     (0)
     ");
@@ -125,6 +127,8 @@ fn help_lists_every_command_in_its_group() {
           --json                 One JSON object a line
           --endpoint <URL>       Where Cloud Storage is, for an emulator, which is asked without
                                  credentials [env: STORAGE_EMULATOR_HOST]
+      -v, --verbose              Say more on standard error, such as which calls to the bucket are tried
+                                 again
       -h, --help                 Print help
     (0)
     ");

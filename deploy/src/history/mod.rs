@@ -1,7 +1,7 @@
 //! The app's history: the object versions of `state.json` themselves.
 //!
 //! The generations are read many at a time, as a bucket may be far away and its history long, and
-//! folded in their order: [`steps`] says what each write did.
+//! folded in their order: `steps` says what each write did.
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;

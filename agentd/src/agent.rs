@@ -14,7 +14,7 @@ use deploy::report::{
     Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
 };
 use deploy::state::State;
-use deploy::store::gcs::{Access, Renewal};
+use deploy::store::gcs::{Access, EMULATOR_VARIABLE, Renewal, emulator};
 use deploy::store::{self, LastLook, Store};
 use deploy::{Timestamp, layout};
 use google_cloud_auth::credentials::Builder;
@@ -113,7 +113,8 @@ fn read_config(dir: &InstanceDir) -> anyhow::Result<AgentConfig> {
 /// How to get at a bucket of Cloud Storage: as the machine's service account, or whoever the
 /// application default credentials name.
 fn access(config: &AgentConfig) -> anyhow::Result<Access> {
-    if let Some(endpoint) = &config.endpoint {
+    let variable = || std::env::var(EMULATOR_VARIABLE).ok();
+    if let Some(endpoint) = config.endpoint.clone().or_else(variable).and_then(|it| emulator(&it)) {
         return Ok(Access::anonymous(endpoint));
     }
     // What they are wanting is mended while the app runs.

@@ -51,7 +51,7 @@ async fn a_lock_is_set_replaced_seen_and_lifted() {
         hello v1, deploy by tester@HOST at CLOCK
         tester@HOST has locked hello since CLOCK (TIME): incident 7
 
-        no instances: `engr hello sync` makes them
+        no instances: make them with `engr hello sync`
         (0)
     "#);
     assert_transcript!(app.engr(&["lock", "-m", "still burning", "--until", "2h"]), @r#"

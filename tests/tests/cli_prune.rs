@@ -212,7 +212,7 @@ async fn while_a_prune_is_unfinished_nothing_is_trusted_that_it_may_remove() {
         hello v5, deploy by tester@HOST at CLOCK
         a prune was cut off: `engr hello prune` goes on with it
 
-        no instances: `engr hello sync` makes them
+        no instances: make them with `engr hello sync`
         (0)
     "#);
     assert_eq!(app.engr(&["status", "--json"]).result()["prune_unfinished"], true);

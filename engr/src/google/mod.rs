@@ -15,7 +15,7 @@ mod which;
 
 use std::sync::OnceLock;
 
-use deploy::store::gcs::Access;
+use deploy::store::gcs::{Access, EMULATOR_VARIABLE, emulator};
 
 use crate::failure::CommandResult;
 
@@ -24,9 +24,6 @@ pub use which::Found;
 
 /// `--endpoint`, which holds for the whole command.
 static ENDPOINT: OnceLock<Option<String>> = OnceLock::new();
-
-/// What fakes of Cloud Storage are named by, for every client of Google's.
-const EMULATOR_VARIABLE: &str = "STORAGE_EMULATOR_HOST";
 
 /// How often this program's own watches ask: a person waits for what they tell.
 const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
@@ -41,15 +38,7 @@ pub fn set_endpoint(endpoint: Option<String>) {
 pub fn endpoint() -> Option<String> {
     let given = ENDPOINT.get().cloned().flatten();
     let variable = || std::env::var(EMULATOR_VARIABLE).ok();
-    given.or_else(variable).filter(|text| !text.is_empty()).map(|text| with_scheme(&text))
-}
-
-/// Emulators are often named `host:port` alone.
-fn with_scheme(text: &str) -> String {
-    match text.contains("://") {
-        true => text.to_owned(),
-        false => format!("http://{text}"),
-    }
+    given.or_else(variable).and_then(|text| emulator(&text))
 }
 
 /// How to get at buckets. The same for the whole command: a token that was fetched once is good
@@ -71,16 +60,5 @@ pub fn remedy() -> String {
     match endpoint() {
         Some(endpoint) => format!("{endpoint} is asked without credentials, and wants some"),
         None => credentials::remedy(&Found::look()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_emulator_without_a_scheme_speaks_http() {
-        assert_eq!(with_scheme("localhost:9000"), "http://localhost:9000");
-        assert_eq!(with_scheme("https://x:1"), "https://x:1");
     }
 }

@@ -74,6 +74,18 @@ pub const ENDPOINT: &str = "https://storage.googleapis.com";
 /// one write a second to a name, and answers 429 to more.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What names fakes of the service, for every client of Google's.
+pub const EMULATOR_VARIABLE: &str = "STORAGE_EMULATOR_HOST";
+
+/// The endpoint that `text` names; none if it is empty. Emulators are often named `host:port` alone.
+pub fn emulator(text: &str) -> Option<String> {
+    match (text.is_empty(), text.contains("://")) {
+        (true, _) => None,
+        (false, true) => Some(text.to_owned()),
+        (false, false) => Some(format!("http://{text}")),
+    }
+}
+
 /// How to get at buckets.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -289,5 +301,17 @@ impl Store for Gcs {
 
     fn write_interval(&self) -> Duration {
         WRITE_INTERVAL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emulator_without_a_scheme_speaks_http() {
+        assert_eq!(emulator("localhost:9000").as_deref(), Some("http://localhost:9000"));
+        assert_eq!(emulator("https://x:1").as_deref(), Some("https://x:1"));
+        assert_eq!(emulator(""), None);
     }
 }

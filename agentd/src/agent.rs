@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use deploy::Timestamp;
 use deploy::agent_config::{AgentConfig, InstanceDir};
 use deploy::release::{Artifact, Release};
 use deploy::report::{
     Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
 };
 use deploy::state::State;
-use deploy::store::gcs::{Access, EMULATOR_VARIABLE, Renewal, emulator};
 use deploy::store::{self, LastLook, Store};
-use deploy::{Timestamp, layout};
-use google_cloud_auth::credentials::Builder;
 use nix::sys::signal::Signal;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,16 +26,12 @@ use crate::health::Status;
 use crate::lock;
 use crate::logs::Spool;
 use crate::memory::Memory;
-use crate::pace::{Pace, pace};
 use crate::run::{INSTANCE_DIR, News, Runner};
 use crate::switch::{Action, Event, Exit, Machine, Record, VersionView};
-use crate::{health, process, report};
+use crate::{follow, health, process, report};
 
 /// How long the last report may take.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
-
-/// After a failed look at the bucket.
-const WATCH_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the agent of the instance in `dir` until `SIGTERM` or `SIGINT`, and until its app has
 /// ended.
@@ -58,7 +52,7 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         0 => {}
         count => tracing::warn!(count, "ended processes that an earlier agent had left"),
     }
-    let store = store::open(&config.bucket, || access(&config))?;
+    let store = store::open(&config.bucket, || follow::access(&config))?;
     let last_look = LastLook::default();
     let status = Status { last_look: last_look.clone(), ..Status::default() };
     let (status, told) = watch::channel(status);
@@ -73,7 +67,7 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     let (news, mut arriving) = mpsc::unbounded_channel();
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, news, status, reports)?;
     let (states, mut seen) = mpsc::unbounded_channel();
-    tokio::spawn(follow(store, config.app.clone(), states, last_look));
+    tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
     lock.publish_pid()?;
     // Without systemd this does nothing; with it, the unit's own time-out ends a wait in vain.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
@@ -108,64 +102,6 @@ fn read_config(dir: &InstanceDir) -> anyhow::Result<AgentConfig> {
     let shown = path.display();
     let data = std::fs::read(&path).with_context(|| format!("cannot read {shown}"))?;
     serde_json::from_slice(&data).with_context(|| format!("{shown} is not an agent's settings"))
-}
-
-/// How to get at a bucket of Cloud Storage: as the machine's service account, or whoever the
-/// application default credentials name.
-fn access(config: &AgentConfig) -> anyhow::Result<Access> {
-    let variable = || std::env::var(EMULATOR_VARIABLE).ok();
-    if let Some(endpoint) = config.endpoint.clone().or_else(variable).and_then(|it| emulator(&it)) {
-        return Ok(Access::anonymous(endpoint));
-    }
-    // What they are wanting is mended while the app runs.
-    Ok(Access::with_renewal(Renewal::new(|| Builder::default().build())))
-}
-
-/// Reads the state whenever it changes. While it cannot be read the app goes on as it is.
-async fn follow(
-    store: Arc<dyn Store>,
-    app: String,
-    states: mpsc::UnboundedSender<State>,
-    last_look: LastLook,
-) {
-    let mut watch = loop {
-        match store.watch(layout::STATE) {
-            Ok(watch) => break watch,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot watch the bucket");
-                tokio::time::sleep(WATCH_FAILED_PAUSE).await;
-            }
-        }
-    };
-    watch.tell_looks(last_look);
-    let mut newest = None;
-    loop {
-        let Pace { interval, holds_for } = pace(newest.as_ref(), Timestamp::now());
-        watch.set_interval(interval);
-        let seen = tokio::select! {
-            seen = watch.next() => seen,
-            () = tokio::time::sleep(holds_for.unwrap_or(Duration::MAX)) => continue,
-        };
-        let state = match seen {
-            Ok(object) => State::from_object(&object.data).map_err(anyhow::Error::new),
-            Err(error) => Err(error.into()),
-        };
-        match state {
-            Ok(state) if state.app == app => {
-                newest = Some(state.clone());
-                if states.send(state).is_err() {
-                    return;
-                }
-            }
-            Ok(state) => {
-                tracing::error!(found = state.app, "this bucket is another app's: nothing changes");
-            }
-            Err(error) => {
-                tracing::warn!("the state cannot be used, and the app goes on as it is: {error:#}");
-                tokio::time::sleep(WATCH_FAILED_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// All that the loop holds.

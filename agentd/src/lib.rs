@@ -25,6 +25,7 @@ pub mod balance;
 pub mod drain;
 pub mod executable;
 pub mod fetch;
+mod follow;
 pub mod health;
 pub mod lock;
 pub mod logs;

@@ -4,7 +4,6 @@
 //! bucket and the provider, and draws.
 
 mod ending;
-mod reports;
 mod view;
 
 use std::time::{Duration, Instant};
@@ -19,10 +18,10 @@ use crate::fleet::{Instance, Provider};
 use crate::interrupt::Interrupt;
 use crate::output::events::Event;
 use crate::output::{Live, Output, Style};
+use crate::reports::Reports;
 
 pub use ending::detached;
 use ending::{End, Ended};
-pub use reports::Reports;
 use view::{InstanceView, Tracker};
 
 /// How long a rollout is followed unless `--wait-timeout` says otherwise.

@@ -35,10 +35,11 @@ use crate::cli::PublishArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit, Failure};
 use crate::fleet::{Change, Instance, Provider};
-use crate::follow::{self, Reports};
+use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
+use crate::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
 pub use claim::HeldClaim;

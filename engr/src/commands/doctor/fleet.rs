@@ -10,9 +10,9 @@ use deploy::state::State;
 use super::finding::Finding;
 use crate::context::AppContext;
 use crate::failure::CommandResult;
-use crate::follow::Reports;
 use crate::output::when;
 use crate::publish::{holder, load_failure};
+use crate::reports::Reports;
 
 /// Looks at the state and the fleet.
 pub async fn look(app: &AppContext) -> Vec<Finding> {

@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::cli::ReleasesArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
-use crate::follow::Reports;
 use crate::output::{Output, Table, when};
+use crate::reports::Reports;
 
 /// Prints the releases, the newest first.
 pub async fn run(app: &AppContext, args: ReleasesArgs) -> CommandResult {

@@ -15,8 +15,8 @@ use serde::Serialize;
 use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::fleet::{Instance, Provider};
-use crate::follow::Reports;
 use crate::publish::{damage_text, load_failure};
+use crate::reports::Reports;
 
 /// Where snapshots come from. The history is not read: it grows.
 pub(super) struct Source<'a> {

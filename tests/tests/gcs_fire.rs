@@ -48,6 +48,9 @@ fn sixteen_deployers_through_every_fault() {
     let faults = fleet.cloud_storage().0.faults();
     let seed = 20_261_124;
     faults.add(Rule { delay_ms: 300, ..Rule::new(Kind::ALL).by_chance(PROBABILITY, seed) });
+    // These befall few of the calls, and are to be met in a short run too.
+    let rare = [Kind::LostPrecondition, Kind::StaleList, Kind::CutInUpload];
+    faults.add(Rule::new(rare).by_chance(0.25, seed + 1));
     for round in 0..rounds() {
         // A deploy claims, and the others are told. A restart claims nothing: all of them move the
         // state forward at once, each over the others.

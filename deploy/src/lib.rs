@@ -13,6 +13,7 @@
 //!   [`history`] reads the steps that were taken.
 //! - [`prune`] removes what is no longer needed.
 //! - [`store`] is the one way to the bucket.
+//! - [`desired_agent`] is which `agentd` the fleet is to run; [`agent_rollout`] judges its way there.
 //! - [`artifact`] turns a built app into one deterministic archive and back into files.
 //! - [`report`] is what an instance says of itself; [`rollout`] judges a release by it.
 //!
@@ -20,8 +21,10 @@
 //! time as an argument.
 
 pub mod agent_config;
+pub mod agent_rollout;
 pub mod artifact;
 pub mod claim;
+pub mod desired_agent;
 pub mod digest;
 pub mod environment;
 #[cfg(test)]

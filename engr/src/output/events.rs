@@ -11,7 +11,7 @@
 //! | `warning` | something is amiss, and the command goes on | `message` |
 //! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
 //! | `published` | the release is current from now on | `release`, `published`, `artifact` |
-//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `bytes` |
+//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `agents`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
@@ -87,6 +87,8 @@ pub enum Event<'a> {
         artifacts: usize,
         /// How many environments go.
         environments: usize,
+        /// How many agents go.
+        agents: usize,
         /// How large all of it is.
         bytes: u64,
     },

@@ -17,6 +17,7 @@
 //!   started; [`readiness`] says when one is ready;
 //!   [`drain`] when an old one has nothing left to do.
 //! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
+//! - [`update`] brings the agent itself to the binary that is wanted.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
 //!   [`health`] answers the load balancer.
 
@@ -38,3 +39,4 @@ pub mod report;
 pub mod run;
 pub mod sockets;
 pub mod switch;
+pub mod update;

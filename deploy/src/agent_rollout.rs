@@ -100,7 +100,7 @@ mod tests {
     use crate::desired_agent::AgentBinary;
     use crate::fixtures::{at, report, wish};
     use crate::id::Id;
-    use crate::report::{AgentUpdate, Phase};
+    use crate::report::{AgentStage, AgentUpdate, Phase};
     use crate::state::State;
 
     fn wanted() -> DesiredAgent {
@@ -111,12 +111,14 @@ mod tests {
     fn with(update: Option<(&str, UpdatePhase)>, bad: Option<(&str, &[u8])>) -> AgentStanding {
         let mut report = report(None, Phase::Serving, Vec::new());
         report.agent.digest = Some(Digest::of(b"1"));
-        report.agent.update = update.map(|(id, phase)| AgentUpdate { id: Id::fixed(id), phase });
+        report.agent.update =
+            update.map(|(id, phase)| AgentUpdate { id: Id::fixed(id), phase, word: 0 });
         report.agent.bad.extend(bad.map(|(update, digest)| BadAgent {
             digest: Digest::of(digest),
             version: "0.2.0".into(),
             update: Id::fixed(update),
             at: at(1),
+            stage: AgentStage::Trial,
             reason: "it crashed".into(),
         }));
         AgentStanding::of(&wanted(), Some(&report))
@@ -145,7 +147,8 @@ mod tests {
     #[test]
     fn a_word_of_a_newer_agent_is_no_damage() {
         let mut old = report(None, Phase::Serving, Vec::new());
-        old.agent.update = Some(AgentUpdate { id: Id::fixed("w"), phase: UpdatePhase::Good });
+        old.agent.update =
+            Some(AgentUpdate { id: Id::fixed("w"), phase: UpdatePhase::Good, word: 0 });
         let text = String::from_utf8(old.to_object()).unwrap();
         let read = Report::from_object(text.replace("\"good\"", "\"rehearsing\"").as_bytes());
         assert_eq!(read.unwrap().agent.update.unwrap().phase, UpdatePhase::Unknown);

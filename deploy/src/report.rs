@@ -81,6 +81,14 @@ pub struct AgentUpdate {
     pub id: Id,
     /// How far.
     pub phase: UpdatePhase,
+    /// Numbers the times that it said [`UpdatePhase::Going`] in this agent's life, so that it knows
+    /// which of them has been written. 0 in all other phases.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub word: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The way from one agent to the next.
@@ -150,8 +158,26 @@ pub struct BadAgent {
     pub update: Id,
     /// When.
     pub at: Timestamp,
+    /// How far it had come.
+    pub stage: AgentStage,
     /// What happened, for people.
     pub reason: String,
+}
+
+/// How far a binary had come when it turned out not to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentStage {
+    /// It could not be brought to the disk whole: that may be no fault of its own, so that another
+    /// wish for it tries again.
+    Fetch,
+    /// Run once, it did not say that it could run here.
+    Check,
+    /// It ran, and did not prove itself.
+    Trial,
+    /// What a newer agent says, and this program does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One running version of the app.

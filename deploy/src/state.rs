@@ -44,7 +44,8 @@ pub struct State {
     /// Nothing is to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,
-    /// The agent that the fleet is to run. None: what each instance was made with.
+    /// The agent that the fleet is to run. None: nobody has named one, and each instance runs what it
+    /// was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<DesiredAgent>,
     /// The last prune, if there ever was one.

@@ -23,6 +23,8 @@
 
 pub mod agent;
 pub mod balance;
+#[cfg(test)]
+mod chance;
 pub mod drain;
 pub mod executable;
 pub mod fetch;

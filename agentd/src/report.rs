@@ -1,15 +1,23 @@
-//! Writes the instance's object: when something changes, and every five minutes otherwise.
+//! Writes the instance's object: when something changes, and every five minutes otherwise. While the
+//! agent's own update is not decided it writes more often: others wait for it, and must see that it
+//! lives ([`crate::update`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deploy::layout;
-use deploy::report::Report;
+use deploy::report::{AgentUpdate, Report, UpdatePhase};
 use deploy::store::{Expect, LastLook, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
+
+/// While others wait for this instance's turn to come.
+const UNDECIDED_EVERY: Duration = Duration::from_secs(30);
+
+/// While it goes: well within [`crate::update::OWN_WORD_MAX`].
+const GOING_EVERY: Duration = Duration::from_secs(10);
 
 /// While the bucket cannot be written the newest report is tried again after this pause, which
 /// doubles up to [`FAILED_PAUSE_MAX`].
@@ -17,6 +25,15 @@ const FAILED_PAUSE: Duration = Duration::from_secs(2);
 
 /// See [`FAILED_PAUSE`].
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(32);
+
+/// How often an instance is to write that is so far with its update.
+pub fn beat(update: Option<&AgentUpdate>) -> Duration {
+    match update.map(|update| update.phase) {
+        Some(UpdatePhase::Going | UpdatePhase::Trial) => GOING_EVERY,
+        Some(phase) if !phase.has_ended() => UNDECIDED_EVERY,
+        _ => AT_LEAST_EVERY,
+    }
+}
 
 /// Writes each report that comes, the newest where several wait, until the sender is gone; what it
 /// left last is written before this ends. Two writes are never closer than the store bears.

@@ -33,6 +33,16 @@ pub struct Retained {
     wish: Option<DesiredAgent>,
     phase: Phase,
     bad: Vec<BadAgent>,
+    /// The binary that has proved itself here last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<Digest>,
+}
+
+impl Retained {
+    /// The agent that was wished last.
+    pub fn wish(&self) -> Option<&DesiredAgent> {
+        self.wish.as_ref()
+    }
 }
 
 /// The update core of one instance.
@@ -114,6 +124,10 @@ impl Machine {
             own_word: None,
         };
         let mut actions = Vec::new();
+        // The launcher may not have heard of it.
+        if machine.kept.proven == Some(machine.home.running.digest) {
+            actions.push(Action::SayGood(machine.home.running.digest));
+        }
         let phase = std::mem::take(&mut machine.kept.phase);
         machine.come_back(now, phase, fell_back, &mut actions);
         (machine, actions)
@@ -132,11 +146,6 @@ impl Machine {
         match phase {
             Phase::Leaving(goal) | Phase::Trial { goal, .. } if runs(&goal) => {
                 self.kept.phase = Phase::Trial { goal, is_up: false, has_looked: false };
-            }
-            // The launcher may not have heard of it.
-            Phase::Good(goal) if runs(&goal) => {
-                actions.push(Action::SayGood(goal.binary.digest));
-                self.kept.phase = Phase::Good(goal);
             }
             Phase::Leaving(goal) | Phase::Trial { goal, .. } | Phase::Good(goal)
                 if went_back(&goal).is_some() =>
@@ -298,6 +307,7 @@ impl Machine {
     fn prove(&mut self, actions: &mut Vec<Action>) {
         let Phase::Trial { goal, is_up: true, has_looked: true } = &self.kept.phase else { return };
         let goal = goal.clone();
+        self.kept.proven = Some(goal.binary.digest);
         actions.push(Action::SayGood(goal.binary.digest));
         actions.push(Action::Prune(vec![goal.binary.digest]));
         self.kept.phase = Phase::Good(goal);

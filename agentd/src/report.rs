@@ -26,11 +26,16 @@ const FAILED_PAUSE: Duration = Duration::from_secs(2);
 /// See [`FAILED_PAUSE`].
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(32);
 
-/// How often an instance is to write that is so far with its update.
-pub fn beat(update: Option<&AgentUpdate>) -> Duration {
+/// What an agent had under way when it ended may reach the bucket after the first word of the next
+/// one, and take its place there. So in the beginning that one repeats itself.
+const REPEATS_FOR: Duration = Duration::from_secs(120);
+
+/// How often an instance is to write that is so far with its update, and whose agent is so old.
+pub fn beat(update: Option<&AgentUpdate>, age: Duration) -> Duration {
     match update.map(|update| update.phase) {
         Some(UpdatePhase::Going | UpdatePhase::Trial) => GOING_EVERY,
         Some(phase) if !phase.has_ended() => UNDECIDED_EVERY,
+        _ if age < REPEATS_FOR => UNDECIDED_EVERY,
         _ => AT_LEAST_EVERY,
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::desired_agent::DesiredAgent;
+use deploy::id::Id;
 use deploy::report::{AgentUpdate, UpdatePhase};
 
 use super::tests::{at, binary, home, wish};
@@ -90,7 +91,7 @@ enum Pending {
     /// The agent reads the state.
     Look(usize, u32),
     /// A report reaches the bucket, whatever has become of its sender.
-    Lands(usize, Option<AgentUpdate>),
+    Lands(usize, Option<AgentUpdate>, Vec<Id>),
     /// And its writer hears of that.
     Acknowledged(usize, u32, Option<AgentUpdate>),
     Beat(usize, u32),
@@ -154,6 +155,8 @@ struct World {
     tried: BTreeMap<String, BTreeSet<usize>>,
     /// Something other than a binary goes wrong in this seed.
     has_faults: bool,
+    /// How slow the bucket is in this seed, in times of what it usually is.
+    slowness: u64,
     /// By then, long after the last wish and fault, all has ended.
     calm_at: Duration,
     stepped_back: u32,
@@ -164,6 +167,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut chance = Chance(seed);
         let has_faults = chance.percent(65);
+        let slowness = if chance.percent(40) { 1 + chance.below(25) } else { 1 };
         let wishes_left = 1 + chance.below(4);
         let mut world = Self {
             seed,
@@ -179,6 +183,7 @@ impl World {
             bucket: BTreeMap::new(),
             tried: BTreeMap::new(),
             has_faults,
+            slowness,
             calm_at: Duration::ZERO,
             stepped_back: 0,
             went_back: 0,
@@ -275,7 +280,7 @@ impl World {
             }
             Pending::Beat(vm, life) if lives(self, vm, life) => self.beat(vm),
             Pending::Crash(vm, life) if self.vms[vm].life == life => self.die(vm),
-            Pending::Lands(vm, told) => self.lands(vm, told),
+            Pending::Lands(vm, told, bad) => self.lands(vm, told, bad),
             Pending::Start(vm) => self.start(vm),
             Pending::TrialEnds(vm, number) => {
                 if self.vms[vm].trial.as_ref().is_some_and(|trial| trial.number == number) {
@@ -433,17 +438,27 @@ impl World {
         self.wishes_left -= 1;
         self.calm_later(Duration::ZERO);
         if self.wishes_left > 0 {
-            let delay = self.chance.millis(150_000);
+            // Some are sorry at once, so that instances go by different wishes for a while.
+            let delay = if self.chance.percent(40) { 12_000 } else { 150_000 };
+            let delay = self.chance.millis(delay);
             self.after(delay, Pending::Wish);
         }
         for vm in 0..self.vms.len() {
-            let (delay, life) = (self.chance.millis(5_500), self.vms[vm].life);
+            let (delay, life) = (self.chance.millis(5_500 * self.slowness), self.vms[vm].life);
             self.after(delay, Pending::Look(vm, life));
         }
     }
 
     fn is_out(&self, vm: usize) -> bool {
         self.now < self.vms[vm].outage_until
+    }
+
+    /// How long a call's way to the bucket takes, or its answer's way back. Some hang.
+    fn bucket_takes(&mut self) -> Duration {
+        match self.has_faults && self.chance.percent(2) {
+            true => self.chance.millis(40_000),
+            false => self.chance.millis(300 * self.slowness),
+        }
     }
 
     fn look(&mut self, vm: usize) {
@@ -458,7 +473,7 @@ impl World {
     }
 
     fn list(&mut self, vm: usize, number: u32) {
-        let delay = self.chance.millis(400);
+        let delay = self.bucket_takes();
         let event = match self.is_out(vm) || self.chance.percent(3) {
             true => Event::ListFailed(number),
             false => Event::Listed(number, self.bucket.values().cloned().collect()),
@@ -554,7 +569,7 @@ impl World {
                     );
                 }
                 Action::List(number) => {
-                    let delay = self.chance.millis(400);
+                    let delay = self.bucket_takes();
                     self.after(delay, Pending::List(vm, life, number));
                 }
                 Action::Exec(binary) => return self.exec(vm, &binary.version),
@@ -625,13 +640,14 @@ impl World {
             return;
         }
         let (told, life) = (machine.view(), vm.life);
+        let bad = machine.bad().iter().map(|bad| bad.update.clone()).collect();
         (vm.told, vm.is_writing, vm.sent) = (told.clone(), true, self.now);
-        let (there, back) = (self.chance.millis(300), self.chance.millis(300));
-        self.after(there, Pending::Lands(index, told.clone()));
+        let (there, back) = (self.bucket_takes(), self.bucket_takes());
+        self.after(there, Pending::Lands(index, told.clone(), bad));
         self.after(there + back, Pending::Acknowledged(index, life, told));
     }
 
-    fn lands(&mut self, index: usize, update: Option<AgentUpdate>) {
+    fn lands(&mut self, index: usize, update: Option<AgentUpdate>, bad: Vec<Id>) {
         let vm = &self.vms[index];
         // Every clock is another.
         let written = self.now + Duration::from_secs(1_000 * index as u64);
@@ -642,6 +658,7 @@ impl World {
                 written: Timestamp::UNIX_EPOCH + written,
                 is_able: true,
                 update,
+                bad,
             },
         );
     }
@@ -650,7 +667,8 @@ impl World {
         let vm = &self.vms[index];
         let Some(machine) = &vm.machine else { return };
         let life = vm.life;
-        if !vm.is_writing && self.now >= vm.sent + beat(machine.view().as_ref()) {
+        if !vm.is_writing && self.now >= vm.sent + beat(machine.view().as_ref(), self.now - vm.born)
+        {
             self.send(index);
         }
         // As soon as it would be time if it were about to go.
@@ -715,8 +733,8 @@ impl World {
 }
 
 fn beat_of_going() -> Duration {
-    let id = deploy::id::Id::fixed("any");
-    beat(Some(&AgentUpdate { id, phase: UpdatePhase::Going, word: 1 }))
+    let id = Id::fixed("any");
+    beat(Some(&AgentUpdate { id, phase: UpdatePhase::Going, word: 1 }), Duration::ZERO)
 }
 
 impl Vm {

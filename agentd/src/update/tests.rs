@@ -46,6 +46,7 @@ fn other(name: &str, phase: Option<UpdatePhase>) -> Neighbour {
         written: Timestamp::UNIX_EPOCH,
         is_able: true,
         update: phase.map(|phase| AgentUpdate { id: Id::fixed("w"), phase, word: 0 }),
+        bad: Vec::new(),
     }
 }
 
@@ -259,6 +260,11 @@ fn a_bad_canary_halts_the_others_and_a_bad_one_after_a_good_one_does_not() {
     let mut drive = Drive::waiting(own);
     drive.listed(&[other(first, Some(UpdatePhase::Good)), other(second, Some(UpdatePhase::Bad))]);
     assert_eq!(drive.phase(), Some(UpdatePhase::Going));
+
+    // It goes by another wish by now.
+    let mut drive = Drive::waiting(own);
+    drive.listed(&[Neighbour { bad: vec![Id::fixed("w")], ..other(first, None) }]);
+    assert_eq!(drive.phase(), Some(UpdatePhase::Halted));
 
     // One that has come since, and would be the canary by its name.
     let mut drive = Drive::waiting(first);

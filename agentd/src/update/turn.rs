@@ -62,10 +62,10 @@ impl Neighbours {
             let key = order_key(id, &neighbour.name);
             let phase = neighbour.update.as_ref().filter(|update| update.id == *id);
             let phase = phase.map(|update| update.phase);
-            let is_bad = phase == Some(UpdatePhase::Bad);
+            let is_bad = phase == Some(UpdatePhase::Bad) || neighbour.bad.contains(id);
             good += usize::from(phase == Some(UpdatePhase::Good));
             bad += usize::from(is_bad);
-            let is_decided = phase.is_some_and(UpdatePhase::has_ended);
+            let is_decided = is_bad || phase.is_some_and(UpdatePhase::has_ended);
             if !is_decided && is_stale(*since) {
                 continue;
             }

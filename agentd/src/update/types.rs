@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deploy::desired_agent::{AgentBinary, DesiredAgent};
+use deploy::id::Id;
 use deploy::report::{AgentUpdate, Report};
 use deploy::{Digest, Timestamp};
 
@@ -83,6 +84,8 @@ pub struct Neighbour {
     pub is_able: bool,
     /// How far it is.
     pub update: Option<AgentUpdate>,
+    /// The wishes whose binary did not do there, though it may go by a later one now.
+    pub bad: Vec<Id>,
 }
 
 impl Neighbour {
@@ -93,6 +96,7 @@ impl Neighbour {
             written: report.written,
             is_able: report.agent.digest.is_some(),
             update: report.agent.update.clone(),
+            bad: report.agent.bad.iter().map(|bad| bad.update.clone()).collect(),
         }
     }
 }

@@ -63,7 +63,9 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         tokio::spawn(health::serve(listener, told));
     }
     let (reports, newest) = watch::channel(None);
-    let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
+    let written = |_: &Report| {};
+    let reports_written = report::write_reports(store.clone(), newest, last_look.clone(), written);
+    let reporter = tokio::spawn(reports_written);
     let (news, mut arriving) = mpsc::unbounded_channel();
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, news, status, reports)?;
     let (states, mut seen) = mpsc::unbounded_channel();

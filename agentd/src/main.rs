@@ -30,6 +30,9 @@ enum Command {
         /// The instance's folder, with its agent.json
         #[arg(long)]
         dir: PathBuf,
+        /// Only say whether this program could, as one JSON line; nothing is changed
+        #[arg(long)]
+        self_check: bool,
     },
     /// Run a local fleet's balancer
     Balance {
@@ -43,7 +46,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
-        Command::Run { dir } => run(InstanceDir(dir), level),
+        Command::Run { dir, self_check: true } => self_check(InstanceDir(dir)),
+        Command::Run { dir, self_check: false } => run(InstanceDir(dir), level),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
     match ended {
@@ -70,6 +74,12 @@ fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
         .with(console.with_ansi(false).with_filter(level))
         .init();
     tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool))
+}
+
+fn self_check(dir: InstanceDir) -> anyhow::Result<()> {
+    let dir = InstanceDir(std::path::absolute(dir.path())?);
+    println!("{}", serde_json::to_string(&agentd::update::self_check(&dir)?)?);
+    Ok(())
 }
 
 fn balance(dir: LocalDir, level: LevelFilter) -> anyhow::Result<()> {

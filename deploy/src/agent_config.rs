@@ -73,6 +73,11 @@ impl InstanceDir {
         self.0.join("env")
     }
 
+    /// The agent's own binaries, each under its digest.
+    pub fn agents(&self) -> PathBuf {
+        self.0.join("agents")
+    }
+
     /// What is being brought; nothing in it survives an agent's start.
     pub fn incoming(&self) -> PathBuf {
         self.0.join("incoming")

@@ -1,6 +1,6 @@
 //! The agent's own update: which binary runs, and when the next one may take its place.
 //!
-//! As with the switch, a pure core ([`Machine`]) decides, with events in and actions out; `Updater`
+//! As with the switch, a pure core ([`Machine`]) decides, with events in and actions out; [`Updater`]
 //! carries out what needs no launcher. The way of one binary:
 //!
 //! ```text
@@ -30,22 +30,30 @@
 //!
 //! # What the rest of the agent owes it
 //!
-//! - [`Machine::retained`] is on the disk before the actions of a step are carried out.
-//! - [`Action::Exec`] is carried out at once: the launcher is told that this binary is on trial, and
-//!   then it is executed. If it cannot be, [`Event::ExecFailed`].
+//! - The [`Updater`] is stepped with every event, and what it gives is begun after its state was saved:
+//!   [`Machine::retained`] is on the disk before the actions of a step are carried out.
+//! - [`Launcher::execute`] tells the launcher that a binary is on trial, and executes it, at once.
 //! - At every start [`Machine::resume`] is told which binary runs, and which one the launcher has gone
 //!   back from, if it has.
 //! - [`Event::Quiet`] says whether the switch is at rest; old versions that finish their requests do
 //!   not matter, an agent that is ending is never quiet.
 
+mod binaries;
+mod check;
 mod machine;
+mod self_check;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 mod turn;
 mod types;
+mod updater;
 
+pub use binaries::{Binaries, own_binary};
+pub use check::{CHECK_WITHIN, CheckError, check};
 pub use machine::{Machine, Retained};
+pub use self_check::{SelfCheck, self_check};
 pub use turn::STALE_AFTER;
 pub use types::{Action, Event, FellBack, Home, Neighbour, Now, OWN_WORD_MAX, TRIAL_MAX};
+pub use updater::{Launcher, Updater};

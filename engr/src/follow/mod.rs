@@ -18,7 +18,7 @@ use crate::fleet::{Instance, Provider};
 use crate::interrupt::Interrupt;
 use crate::output::events::Event;
 use crate::output::{Live, Output, Style};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 pub use ending::detached;
 use ending::{End, Ended};

@@ -39,7 +39,7 @@ use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
 pub use claim::HeldClaim;

@@ -12,7 +12,7 @@ use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::output::when;
 use crate::publish::{holder, load_failure};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// Looks at the state and the fleet.
 pub async fn look(app: &AppContext) -> Vec<Finding> {

@@ -16,7 +16,7 @@ use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::fleet::{Instance, Provider};
 use crate::publish::{damage_text, load_failure};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// Where snapshots come from. The history is not read: it grows.
 pub(super) struct Source<'a> {

@@ -12,6 +12,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+/// What [`deploy::desired_agent::VERSION_MARK`] says of this program.
+static MARK: &str = concat!("engineer-agentd-version:", env!("CARGO_PKG_VERSION"), ";");
+
 /// Runs an app on this machine as its bucket says, and switches versions without a failed request.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version)]
@@ -43,6 +46,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // It is read from the file alone: without this nothing would keep it there.
+    std::hint::black_box(MARK);
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {

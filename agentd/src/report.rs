@@ -132,7 +132,7 @@ mod tests {
         let store = Arc::new(Directory::open(folder.path()).unwrap());
         let (reports, newest) = watch::channel(None);
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let tell = move |_: &Report| drop(sender.send(Instant::now()));
+        let tell = move |_: &Report| sender.send(Instant::now()).unwrap();
         let writer = tokio::spawn(write_reports(store, newest, LastLook::default(), tell));
         let from = Instant::now() + Duration::from_secs(after_secs);
         reports.send_replace(Some(report(phase)));

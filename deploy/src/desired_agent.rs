@@ -25,6 +25,10 @@ pub const AGENTS_KEPT: usize = 5;
 /// The architecture of this program, as [`DesiredAgent::binaries`] calls it.
 pub const OWN_ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
+/// Stands before its version in the bytes of every `agentd`, and a `;` behind it: so the version is
+/// known where the program cannot be run, and that it is an `agentd` at all.
+pub const VERSION_MARK: &str = "engineer-agentd-version:";
+
 /// The agent that the fleet is to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -20,8 +20,8 @@ use crate::output::events::Event;
 use crate::output::{Live, Output, Style};
 use deploy::reports::Reports;
 
-pub use ending::detached;
 use ending::{End, Ended};
+pub use ending::{detached, of};
 use view::{InstanceView, Tracker};
 
 /// How long a rollout is followed unless `--wait-timeout` says otherwise.

@@ -22,6 +22,7 @@
 
 pub mod agent;
 pub mod balance;
+pub mod cgroup;
 pub mod drain;
 pub mod executable;
 pub mod fetch;
@@ -29,6 +30,7 @@ mod follow;
 pub mod health;
 pub mod lock;
 pub mod logs;
+pub mod members;
 pub mod memory;
 pub mod pace;
 pub mod probe;

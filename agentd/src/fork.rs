@@ -25,6 +25,9 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Signals have the numbers 1 to 64.
 const SIGNAL_MAX: libc::c_int = 64;
 
+/// More than the kernel's `struct sigaction` has on any machine.
+const SIGACTION_WORDS: usize = 8;
+
 /// What a process was doing on its way to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -205,10 +208,14 @@ fn clear(door: Option<&OwnedFd>) -> Result<(), Fault> {
             return Err(Step::Join.fault());
         }
     }
+    // The kernel's own call: the C library hides two signals, which may be ignored all the same.
+    let default = [0_u64; SIGACTION_WORDS];
     for signal in 1..=SIGNAL_MAX {
-        // Those of the C library itself, SIGKILL and SIGSTOP are refused, and need nothing.
-        // SAFETY: no handler is set.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let none: *const u64 = std::ptr::null();
+        // SIGKILL and SIGSTOP are refused, and need nothing.
+        // SAFETY: the structure is larger than the kernel's, in which zeroes mean the default; the
+        // set of signals has 8 bytes.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8) };
     }
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(|error| Fault { step: Step::Inherited, error: error.into() })

@@ -267,11 +267,10 @@ mod tests {
         let fault = unsafe { fork(None, 40, &mut fails) }.unwrap_err();
         assert_eq!((fault.step, fault.error.raw_os_error()), (Step::User, Some(libc::EPERM)));
         assert_eq!(fault.to_string(), "it cannot become its user");
+        let flags = libc::WNOHANG | libc::__WNOTHREAD;
         // SAFETY: the pointer is to a local.
-        assert_eq!(
-            unsafe { libc::waitpid(-1, &raw mut child, libc::WNOHANG | libc::__WNOTHREAD) },
-            -1
-        );
+        let waited = unsafe { libc::waitpid(-1, &raw mut child, flags) };
+        assert_eq!(waited, -1, "this thread has no child");
         for (at, step) in Step::ALL.iter().enumerate() {
             assert_eq!(at, usize::from(*step as u8));
         }

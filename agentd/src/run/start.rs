@@ -195,6 +195,9 @@ impl Runner {
         put("ENGR_ARTIFACT", release.artifact.digest.to_string().into());
         put(INSTANCE_DIR, self.dir.path().into());
         put("NOTIFY_SOCKET", notify.into());
+        if let Some(interval) = release.settings.watchdog {
+            put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
         }
@@ -248,8 +251,22 @@ impl Runner {
         let last = version.last_lines.clone();
         tokio::spawn(watcher.until_ended(end, outputs, last));
         let status = None;
-        version.process =
-            Some(Process { run, pid, start, handle, started, is_ready, status, handed, tasks });
+        let (alive, _) = watch::channel(());
+        version.process = Some(Process {
+            run,
+            pid,
+            start,
+            handle,
+            started,
+            is_ready,
+            status,
+            handed,
+            alive,
+            tasks,
+        });
+        if is_ready {
+            self.watch_over(id);
+        }
         Ok(())
     }
 

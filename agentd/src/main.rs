@@ -21,6 +21,9 @@ struct Cli {
     /// Say more of what it does
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// The cgroup that it is started in is its own: it may make others below it
+    #[arg(long, global = true)]
+    cgroup: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,8 +52,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
-        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose),
-        Command::Run { dir } => run(InstanceDir(dir), level),
+        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.cgroup),
+        Command::Run { dir } => run(InstanceDir(dir), level, cli.cgroup),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
     match ended {
@@ -62,13 +65,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn launch(dir: InstanceDir, verbose: bool) -> anyhow::Result<()> {
+fn launch(dir: InstanceDir, verbose: bool, cgroup: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
-    let flags = verbose.then(|| "-v".to_owned()).into_iter().collect();
+    let flags = [verbose.then_some("-v"), cgroup.then_some("--cgroup")];
+    let flags = flags.into_iter().flatten().map(str::to_owned).collect();
     agentd::launcher::run(dir, flags)
 }
 
-fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
+fn run(dir: InstanceDir, level: LevelFilter, cgroup: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
     let spool = Spool::open(dir.logs())
         .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", dir.logs().display()))?;
@@ -80,7 +84,7 @@ fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
         .with(spooled.with_ansi(false).with_filter(level))
         .with(console.with_ansi(false).with_filter(level))
         .init();
-    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool))
+    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, cgroup))
 }
 
 fn balance(dir: LocalDir, level: LevelFilter) -> anyhow::Result<()> {

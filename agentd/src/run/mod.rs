@@ -15,19 +15,21 @@ use tokio::task::AbortHandle;
 use crate::fetch::Fetcher;
 use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
+use crate::members::Members;
 use crate::notices::Notice;
-use crate::process::handle::Handle;
 use crate::readiness::Abilities;
 use crate::sockets::Groups;
 use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
+mod bounds;
 mod names;
 mod prepare;
 mod start;
 mod watcher;
 
 pub use adopt::Standing;
+pub use bounds::Bounds;
 use watcher::until_idle;
 
 /// The variable by which an instance's processes are known: its folder.
@@ -69,6 +71,7 @@ pub struct Runner {
     finished: Vec<RunId>,
     /// What was seen to bind its ports by itself, though its bytes say otherwise.
     self_binders: Arc<Mutex<HashSet<Identity>>>,
+    bounds: Bounds,
 }
 
 /// What decides how a process behaves, as far as the agent can tell.
@@ -91,8 +94,7 @@ struct Process {
     pid: u32,
     /// See [`crate::process::handle::start_time`].
     start: u64,
-    /// None: it has ended, and the news of it is on its way.
-    handle: Option<Arc<Handle>>,
+    members: Members,
     started: Timestamp,
     is_ready: bool,
     /// What it says that it does.
@@ -125,6 +127,7 @@ impl Runner {
         spool: Spool,
         news: UnboundedSender<News>,
         (link, held): (Link, Held),
+        bounds: Bounds,
     ) -> Self {
         Self {
             dir,
@@ -138,6 +141,7 @@ impl Runner {
             versions: HashMap::new(),
             finished: Vec::new(),
             self_binders: Arc::default(),
+            bounds,
         }
     }
 
@@ -181,8 +185,8 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            if let Some(handle) = &process.handle {
-                handle.signal(signal);
+            if let Err(error) = process.members.signal(signal) {
+                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
             }
         }
     }
@@ -233,6 +237,7 @@ impl Runner {
     /// Closes the version's sockets and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
+        self.bounds.discard(id);
         let mut removed = Vec::new();
         lock(&self.groups).retain(|port, group| {
             match group.remove(id) {

@@ -30,7 +30,7 @@ use crate::link::{Held, Link};
 use crate::logs::Spool;
 use crate::memory::Memory;
 use crate::notices::Notice;
-use crate::run::{INSTANCE_DIR, News, Runner};
+use crate::run::{Bounds, INSTANCE_DIR, News, Runner};
 use crate::switch::{Action, Event, Exit, Machine, Record, RunId, Time, VersionId, VersionView};
 use crate::{follow, health, lock, process, report};
 
@@ -43,7 +43,8 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 /// It takes over what an agent before it has left: the app's processes, their sockets and output,
 /// and a switch that was under way. Without a launcher it takes the instance's lock itself, whose
 /// file gets this process's id once the health address is bound. It must run in a
-/// [`tokio::task::LocalSet`].
+/// [`tokio::task::LocalSet`]. As a unit's, the cgroup that it was
+/// started in is its own.
 ///
 /// # Errors
 /// When the instance cannot be run at all: its settings are missing, another agent has it, its
@@ -58,6 +59,8 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
     } else {
         Some(lock::take(&dir.lock(), "agent of this instance")?)
     };
+    let bounds = Bounds::new(&config, unit.is_some())?;
+    bounds.make_state(&dir)?;
     let store = store::open(&config.bucket, || follow::access(&config))?;
     let last_look = LastLook::default();
     let status = Status { last_look: last_look.clone(), ..Status::default() };
@@ -71,7 +74,7 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
     let (reports, newest) = watch::channel(None);
     let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
     let (news, mut arriving) = mpsc::unbounded_channel();
-    let ends = Ends { news, status, reports, link: link.clone(), held };
+    let ends = Ends { news, status, reports, link: link.clone(), held, bounds };
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, ends)?;
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
@@ -192,6 +195,7 @@ struct Ends {
     reports: watch::Sender<Option<Report>>,
     link: Link,
     held: Held,
+    bounds: Bounds,
 }
 
 impl Agent {
@@ -202,7 +206,7 @@ impl Agent {
         spool: Spool,
         ends: Ends,
     ) -> anyhow::Result<Self> {
-        let Ends { news, status, reports, link, held } = ends;
+        let Ends { news, status, reports, link, held, bounds } = ends;
         let launcher = link.is_there().then(std::os::unix::process::parent_id);
         let fetcher =
             Fetcher::new(store, dir.clone()).context("cannot use the instance's folder")?;
@@ -220,6 +224,7 @@ impl Agent {
             spool,
             news.clone(),
             (link, held),
+            bounds,
         );
         let handed = handed.unwrap_or_else(|error| {
             tracing::error!(%error, "what the agent before left is not understood: the app starts anew");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use agentd::agent::Unit;
 use agentd::logs::{OwnLines, Spool};
 use clap::{Parser, Subcommand};
 use deploy::agent_config::InstanceDir;
@@ -21,6 +22,9 @@ static MARK: &str = concat!("engineer-agentd-version:", env!("CARGO_PKG_VERSION"
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Run as a service manager's unit: a stop of the unit leaves the app running
+    #[arg(long, global = true)]
+    unit: bool,
     /// Say more of what it does
     #[arg(short, long, global = true)]
     verbose: bool,
@@ -28,7 +32,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run an instance's agent
+    /// Run an instance's agent, and start it anew whenever it dies
+    Launch {
+        /// The instance's folder, with its agent.json
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Run an instance's agent alone: what `launch` starts
     Run {
         /// The instance's folder, with its agent.json
         #[arg(long)]
@@ -52,7 +62,8 @@ fn main() -> ExitCode {
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
         Command::Run { dir, self_check: true } => self_check(InstanceDir(dir)),
-        Command::Run { dir, self_check: false } => run(InstanceDir(dir), level),
+        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.unit),
+        Command::Run { dir, self_check: false } => run(InstanceDir(dir), level, cli.unit),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
     match ended {
@@ -64,9 +75,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The app's processes are forked on this thread, which lives as long as the agent: the kernel
-/// ends them when it goes.
-fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
+fn launch(dir: InstanceDir, verbose: bool, unit: bool) -> anyhow::Result<()> {
+    let dir = InstanceDir(std::path::absolute(dir.path())?);
+    let flags = [(verbose, "--verbose"), (unit, "--unit")];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned());
+    let flags = flags.collect();
+    agentd::launcher::run(dir, flags)
+}
+
+fn run(dir: InstanceDir, level: LevelFilter, unit: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
     let spool = Spool::open(dir.logs())
         .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", dir.logs().display()))?;
@@ -78,7 +95,8 @@ fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
         .with(spooled.with_ansi(false).with_filter(level))
         .with(console.with_ansi(false).with_filter(level))
         .init();
-    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool))
+    let unit = unit.then(Unit::own).transpose()?;
+    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, unit))
 }
 
 fn self_check(dir: InstanceDir) -> anyhow::Result<()> {

@@ -109,6 +109,7 @@ mod tests {
             written: now,
             agent: Agent {
                 pid: 1,
+                launcher: None,
                 version: "1".to_owned(),
                 started: now,
                 digest: None,
@@ -123,6 +124,7 @@ mod tests {
             draining: Vec::new(),
             outcomes: Vec::new(),
             last_failure: None,
+            left: None,
         }
     }
 

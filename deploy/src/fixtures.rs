@@ -40,6 +40,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         looked: None,
         agent: Agent {
             pid: 1,
+            launcher: None,
             version: "0.1.0".to_owned(),
             started: at(0),
             digest: None,
@@ -52,6 +53,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         serving: None,
         draining: Vec::new(),
         outcomes,
+        left: None,
         last_failure: None,
     }
 }

@@ -22,6 +22,7 @@
 
 pub mod agent_config;
 pub mod agent_rollout;
+pub mod amount;
 pub mod artifact;
 pub mod claim;
 pub mod desired_agent;
@@ -48,6 +49,7 @@ pub mod span;
 pub mod state;
 pub mod store;
 
+pub use amount::{Cores, Memory, Share};
 pub use digest::Digest;
 pub use jiff::Timestamp;
 pub use span::Span;

@@ -47,6 +47,9 @@ pub struct Report {
     /// How the newest releases fared here, oldest first.
     #[serde(default)]
     pub outcomes: Vec<Outcome>,
+    /// When it left: its machine has ended, and its app before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Timestamp>,
     /// The newest failure, whichever release it befell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
@@ -58,6 +61,9 @@ pub struct Report {
 pub struct Agent {
     /// Its process.
     pub pid: u32,
+    /// The process that starts it anew when it dies, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<u32>,
     /// Its version, as `agentd --version` has it.
     pub version: String,
     /// When it started.
@@ -192,6 +198,9 @@ pub struct Version {
     pub started: Timestamp,
     /// How often this version was started again after it had ended by itself.
     pub restarts: u32,
+    /// What it says that it does (`STATUS=` of sd_notify(3)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// What an instance is doing, on the way from one release to the next.

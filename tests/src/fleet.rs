@@ -21,6 +21,7 @@ use std::thread;
 use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
+use deploy::log_line::LogLine;
 use deploy::release::Artifact;
 use deploy::store::{Directory, Expect, Gcs, Store};
 use deploy::{Digest, layout};
@@ -321,6 +322,28 @@ impl Fleet {
         said.stdout.lines().map(read).collect()
     }
 
+    /// Every line that the instances' spools have, in their order there.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        for instance in self.status().instances {
+            let folder = self.dir().instance(&instance.name).logs();
+            let entries = fs::read_dir(folder).expect("the spool");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+            files.sort();
+            for file in files {
+                let text = fs::read_to_string(&file).expect("a file of the spool");
+                lines.extend(text.lines().map(|line| {
+                    serde_json::from_str::<LogLine>(line)
+                        .unwrap_or_else(|error| panic!("{error} in {}: {line}", file.display()))
+                }));
+            }
+        }
+        lines
+    }
+
     /// All processes of the fleet, and whatever they have started.
     pub fn processes(&self) -> Vec<Process> {
         left::processes(&self.place.root())
@@ -339,6 +362,28 @@ impl Fleet {
             left::variable(process.pid, "ENGR_VERSION").as_deref() == Some(&release)
         };
         self.processes().into_iter().filter(is_of).collect()
+    }
+
+    /// Kills all that runs of instance `number`: its launcher, its agent, and its app.
+    ///
+    /// # Panics
+    /// When something of it does not end.
+    pub fn lose(&self, number: u32) {
+        let name = format!("{APP}-{number}");
+        let folder = self.dir().instance(&name).path().display().to_string();
+        let is_of = |process: &Process| {
+            process.command.trim_end().ends_with(&folder)
+                || left::variable(process.pid, "ENGR_INSTANCE").as_ref() == Some(&name)
+        };
+        until("all of the instance has ended", || {
+            let living: Vec<_> = self.processes().into_iter().filter(is_of).collect();
+            // The launcher first: it would start another agent.
+            let launcher = living.iter().find(|it| it.command.contains("agentd launch"));
+            for process in launcher.into_iter().chain(&living) {
+                left::kill_if_there(process.pid);
+            }
+            living.is_empty().then_some(())
+        });
     }
 
     /// A test that kills `engr` in a build may leave that build's folder in the temporary one.

@@ -10,20 +10,28 @@ use deploy::release::Release;
 use deploy::{Digest, Timestamp};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::fetch::Fetcher;
+use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
-use crate::process::{self};
+use crate::members::Members;
+use crate::notices::Notice;
 use crate::readiness::Abilities;
 use crate::sockets::Groups;
-use crate::switch::{Event, VersionId};
+use crate::switch::{Event, RunId, VersionId};
 
+mod adopt;
+mod bounds;
+mod names;
 mod prepare;
 mod start;
 mod watcher;
 
-use watcher::until_idle;
+pub use adopt::Standing;
+pub use bounds::Bounds;
+use watcher::{until_idle, until_silent};
 
 /// The variable by which an instance's processes are known: its folder.
 pub const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
@@ -35,6 +43,8 @@ pub enum News {
     Event(Event),
     /// What an artifact's bytes tell of it; or why they do not.
     Looked(VersionId, Result<Found, String>),
+    /// What the run of a version says of itself, but for its readiness.
+    Told(VersionId, RunId, Notice),
 }
 
 /// What an artifact's bytes tell of it.
@@ -53,10 +63,16 @@ pub struct Runner {
     fetcher: Arc<Fetcher>,
     spool: Spool,
     news: UnboundedSender<News>,
+    link: Link,
+    /// What the launcher held for this agent and nothing has taken yet.
+    held: Held,
     groups: Arc<Mutex<Groups>>,
     versions: HashMap<VersionId, Version>,
+    /// Runs that have ended, and whose traces are to go when that is written down.
+    finished: Vec<RunId>,
     /// What was seen to bind its ports by itself, though its bytes say otherwise.
     self_binders: Arc<Mutex<HashSet<Identity>>>,
+    bounds: Bounds,
 }
 
 /// What decides how a process behaves, as far as the agent can tell.
@@ -75,9 +91,19 @@ struct Version {
 /// A process of a version, and the tasks about it.
 #[derive(Debug)]
 struct Process {
+    run: RunId,
     pid: u32,
+    /// See [`crate::process::handle::start_time`].
+    start: u64,
+    members: Members,
     started: Timestamp,
     is_ready: bool,
+    /// What it says that it does.
+    status: Option<String>,
+    /// The inodes of the sockets that it was handed.
+    handed: Vec<u64>,
+    /// Changes whenever it says that it is alive.
+    alive: watch::Sender<()>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -103,6 +129,8 @@ impl Runner {
         fetcher: Arc<Fetcher>,
         spool: Spool,
         news: UnboundedSender<News>,
+        (link, held): (Link, Held),
+        bounds: Bounds,
     ) -> Self {
         Self {
             dir,
@@ -110,9 +138,13 @@ impl Runner {
             fetcher,
             spool,
             news,
+            link,
+            held,
             groups: Arc::default(),
             versions: HashMap::new(),
+            finished: Vec::new(),
             self_binders: Arc::default(),
+            bounds,
         }
     }
 
@@ -130,6 +162,17 @@ impl Runner {
         for group in lock(&self.groups).values_mut() {
             if let Err(error) = group.steer(id) {
                 tracing::error!(%error, address = %group.address(), "cannot steer connections");
+            }
+        }
+    }
+
+    /// Of the new connections the version gets the share that its settings name.
+    pub fn share_out(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get(&id) else { return };
+        let share = version.release.settings.canary_share;
+        for group in lock(&self.groups).values_mut() {
+            if let Err(error) = group.share_out(share.per_mille, id) {
+                tracing::error!(%error, address = %group.address(), "cannot share connections out");
             }
         }
     }
@@ -156,7 +199,9 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            process::signal(process.pid, signal);
+            if let Err(error) = process.members.signal(signal) {
+                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
+            }
         }
     }
 
@@ -165,6 +210,7 @@ impl Runner {
         if let Some(process) = self.versions.get_mut(&id).and_then(|v| v.process.as_mut()) {
             process.is_ready = true;
         }
+        self.watch_over(id);
     }
 
     /// What was waited for in vain, where the version did not become ready.
@@ -184,20 +230,84 @@ impl Runner {
 
     /// The version's process has ended.
     pub fn ended(&mut self, id: VersionId) {
-        if let Some(version) = self.versions.get_mut(&id) {
-            version.process = None;
+        if let Some(process) = self.versions.get_mut(&id).and_then(|it| it.process.take()) {
+            self.finished.push(process.run);
+        }
+    }
+
+    /// Removes the traces of runs that have ended. Their end is written down: nobody will ask for
+    /// their tickets again.
+    pub fn clean_up(&mut self) {
+        for run in self.finished.drain(..) {
+            names::of_run(run).iter().for_each(|name| self.link.drop(name));
+            let folder = names::run_folder(&self.dir, run);
+            if let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, folder = %folder.display(), "traces of a run are left");
+            }
         }
     }
 
     /// Closes the version's sockets and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
-        lock(&self.groups).retain(|_, group| {
-            if let Err(error) = group.remove(id) {
-                tracing::error!(%error, address = %group.address(), "cannot steer connections");
+        self.bounds.discard(id);
+        let mut removed = Vec::new();
+        lock(&self.groups).retain(|port, group| {
+            match group.remove(id) {
+                Ok(inodes) => removed.extend(inodes.into_iter().map(|inode| (*port, inode))),
+                Err(error) => {
+                    tracing::error!(%error, address = %group.address(), "cannot steer connections");
+                }
             }
             !group.is_empty()
         });
+        for (port, inode) in removed {
+            self.link.drop(&names::socket(port, inode));
+        }
+    }
+
+    /// What the version's process says that it does.
+    pub fn status(&self, id: VersionId) -> Option<String> {
+        self.versions.get(&id)?.process.as_ref()?.status.clone()
+    }
+
+    /// The process of that run says what it does.
+    pub fn set_status(&mut self, id: VersionId, run: RunId, status: String) {
+        let process = self.versions.get_mut(&id).and_then(|version| version.process.as_mut());
+        if let Some(process) = process.filter(|process| process.run == run) {
+            process.status = Some(status).filter(|status| !status.is_empty());
+        }
+    }
+
+    /// The version's process says that it is alive.
+    pub fn alive(&self, id: VersionId) {
+        if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
+            process.alive.send_replace(());
+        }
+    }
+
+    /// From now on the version's process has to say now and then that it is alive, if its settings
+    /// want that.
+    fn watch_over(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        let Some(interval) = version.release.settings.watchdog else { return };
+        let Some(process) = &mut version.process else { return };
+        let alive = process.alive.subscribe();
+        let task = tokio::spawn(until_silent(interval.0, alive, process.members.clone()));
+        process.tasks.push(task.abort_handle());
+    }
+
+    /// Whether the version has a process, or had one whose end is not told yet.
+    pub fn has_process(&self, id: VersionId) -> bool {
+        self.versions.get(&id).is_some_and(|version| version.process.is_some())
+    }
+
+    /// Whether this is the version's process now.
+    pub fn runs(&self, id: VersionId, run: RunId) -> bool {
+        let process = self.versions.get(&id).and_then(|version| version.process.as_ref());
+        process.is_some_and(|process| process.run == run)
     }
 
     /// The version's process, and since when it runs.

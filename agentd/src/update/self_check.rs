@@ -85,6 +85,7 @@ mod tests {
             endpoint: None,
             listen: Listen::Mapped(BTreeMap::new()),
             health: None,
+            user: None,
         }
     }
 

@@ -7,8 +7,8 @@ use deploy::id::Id;
 use deploy::report::{AgentUpdate, Report};
 use deploy::{Digest, Timestamp};
 
-/// A binary on trial must have proved itself by then, or the launcher goes back to the one before.
-pub const TRIAL_MAX: Duration = Duration::from_secs(60);
+// A binary on trial must have proved itself by then, or the launcher goes back to the one before.
+pub use crate::launcher::choice::TRIAL_MAX;
 
 /// Nobody goes who has not said so within this: others take an older word for a dead one's.
 pub const OWN_WORD_MAX: Duration = Duration::from_secs(15);
@@ -91,10 +91,13 @@ pub struct Neighbour {
 impl Neighbour {
     /// The instance that wrote `report`.
     pub fn of(report: &Report) -> Self {
+        let has_ended = |update: &AgentUpdate| update.phase.has_ended();
+        // One that has left will not go any more; what it found out stays true.
+        let is_gone = report.left.is_some() && !report.agent.update.as_ref().is_some_and(has_ended);
         Self {
             name: report.instance.clone(),
             written: report.written,
-            is_able: report.agent.digest.is_some(),
+            is_able: report.agent.digest.is_some() && !is_gone,
             update: report.agent.update.clone(),
             bad: report.agent.bad.iter().map(|bad| bad.update.clone()).collect(),
         }

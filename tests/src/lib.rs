@@ -11,7 +11,6 @@ pub mod fake_gcs;
 pub mod fleet;
 pub mod google;
 pub mod launch;
-pub mod load;
 pub mod mounts;
 pub mod relay;
 pub mod running;

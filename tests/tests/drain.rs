@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::{Failure, Load, Plan, Tally};
 use tempfile::TempDir;
 use tests::apps;
 use tests::launch::{App, WITHIN};
-use tests::load::{Failure, Load, Plan, Tally};
 
 /// The releases that each test goes through.
 const RELEASES: u64 = 4;

@@ -1,12 +1,12 @@
-//! The load generator, against servers that misbehave in one way each.
+//! The load generator over HTTP/1.1, against servers that misbehave in one way each.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::{Failure, Load, Plan, Tally};
 use socket2::SockRef;
-use tests::load::{Failure, Load, Plan, Tally};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"release\":7}";
 const LAST_ANSWER: &str =
@@ -104,8 +104,8 @@ fn cut_before_an_answer() {
     let address = server(|mut connection| {
         connection.request();
     });
-    assert_all_failed(Plan::new(address), Failure::Cut);
-    assert_all_failed(Plan::new(address).keep_alive(), Failure::Cut);
+    assert_all_failed(Plan::new(address), Failure::EndBefore);
+    assert_all_failed(Plan::new(address).keep_alive(), Failure::EndBefore);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn cut_in_an_answer() {
         connection.request();
         connection.say(&ANSWER[..ANSWER.len() - 1]);
     });
-    assert_all_failed(Plan::new(address), Failure::Cut);
+    assert_all_failed(Plan::new(address), Failure::EndWithin);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_end_between_requests_is_no_failure_and_one_on_a_request_is() {
         connection.request();
     });
     let tally = load(Plan::new(address).keep_alive(), |tally| tally.requests() >= 10);
-    assert_eq!(tally.failed_by(Failure::Cut), tally.failed(), "{tally}");
+    assert_eq!(tally.failed_by(Failure::EndBefore), tally.failed(), "{tally}");
     assert_eq!(tally.failed(), tally.requests() / 2, "{tally}");
 }
 

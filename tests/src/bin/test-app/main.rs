@@ -16,9 +16,10 @@
 //!
 //! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
 //! `/health` at once, `/env?name=TEST_X` with that variable, and `/ws` is a WebSocket that answers
-//! each message. HTTP/1.1 and HTTP/2, and both over TLS on another port (see `ports`).
+//! each message. With `TEST_CLOCK` it prints the time of its steps. HTTP/1.1 and HTTP/2, and both over TLS on another port (see `ports`).
 
 mod answer;
+mod clock;
 mod ports;
 mod sockets;
 mod soft;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
     let chosen = env::var("TEST_MODE").ok().or_else(|| env::args().nth(1));
     let chosen = chosen.unwrap_or_else(|| "engineer".to_owned());
     let app = App::new(&chosen);
+    clock::tell("main");
     println!("starting version {} release {} mode {chosen}", app.version, app.release);
     match chosen.parse() {
         Ok(Mode::Exit(code)) => {
@@ -117,6 +119,7 @@ fn run(mode: Mode, app: App) -> io::Result<()> {
         let terminated = engineer::terminated();
         let announced = tokio::spawn(async {
             terminated.await;
+            clock::tell("sigterm");
             println!("got SIGTERM");
         });
         serve(mode, app).await?;

@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use hyper::service::service_fn;
 
 use crate::answer::{App, answer};
+use crate::clock;
 use crate::ports::Port;
 
 /// Serves all ports until `SIGTERM`, and to a soft end.
@@ -14,6 +15,7 @@ pub(crate) async fn serve(ports: Vec<Port>, app: App) -> io::Result<()> {
     for Port { listener, .. } in &ports {
         println!("ready on {}", listener.local_addr()?);
     }
+    clock::tell("ready");
     try_join_all(ports.into_iter().map(|port| serve_port(port, app.clone()))).await.map(drop)
 }
 

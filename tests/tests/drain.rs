@@ -170,6 +170,37 @@ fn overlap_on_own_sockets(bed: &Bed) {
     end(old);
 }
 
+/// A machine that goes down, or a hasty person, may send another one in the middle of a drain.
+fn a_second_sigterm(bed: &Bed) {
+    let app = bed.start(1);
+    let slow = Plan { clients: 4, path: "/slow?ms=1500".to_owned(), ..Plan::new(bed.address) };
+    let slow = Load::start(slow.keep_alive()).expect("the load starts");
+    // Its requests are under way when the end begins.
+    thread::sleep(Duration::from_millis(500));
+    app.terminate().expect("SIGTERM");
+    app.says("STOPPING=1").expect("it stops accepting");
+    for _ in 0..3 {
+        app.terminate().expect("SIGTERM");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let tally = slow.stop();
+    assert_eq!((tally.failed(), tally.answered, tally.told_to_close), (0, 4, 4), "{tally}");
+    let (status, lines) = app.wait().expect("it ends");
+    assert!(status.success(), "{status}: {lines:?}");
+    let said = lines.iter().filter(|line| *line == "got SIGTERM").count();
+    assert_eq!((said, lines.last().map(String::as_str)), (1, Some("finished")), "{lines:?}");
+}
+
+#[test]
+fn a_second_sigterm_changes_nothing_in_rust() {
+    a_second_sigterm(&Bed::rust());
+}
+
+#[test]
+fn a_second_sigterm_changes_nothing_in_go() {
+    a_second_sigterm(&Bed::go());
+}
+
 #[test]
 fn rust_overlaps_on_one_socket() {
     overlap_on_one_socket(&Bed::rust());

@@ -137,7 +137,8 @@ impl Server {
 
     /// The same over what `handshake` makes of each connection: TLS, for the most part. The
     /// handshakes run beside one another, and one that fails or does not go on ends its connection
-    /// alone. With the crate `tokio-rustls`:
+    /// alone. At the end TLS's goodbye is said on each connection that has ever had a request. With
+    /// the crate `tokio-rustls`:
     ///
     /// ```text
     /// let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config)); // ALPN: h2, http/1.1

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deploy::release::Release;
 use nix::sys::signal::Signal;
@@ -132,18 +132,24 @@ impl Watcher {
 
 /// Waits until nothing waits in the version's queues and its connections have ended.
 pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
-    let mut empty_for = Duration::ZERO;
+    let mut empty_since = None;
     loop {
+        let now = Instant::now();
         match is_idle(id, pid, release, groups) {
-            Ok(true) => empty_for += LOOK_EVERY,
-            Ok(false) => empty_for = Duration::ZERO,
+            Ok(true) => _ = empty_since.get_or_insert(now),
+            Ok(false) => empty_since = None,
             // The deadline for connections ends this.
             Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
         }
-        if empty_for > QUEUE_EMPTY_FOR {
-            return;
+        // By the clock, not by the looks: each of those takes its time.
+        let left = empty_since.map(|since: Instant| {
+            QUEUE_EMPTY_FOR.saturating_sub(now.saturating_duration_since(since))
+        });
+        match left {
+            Some(Duration::ZERO) => return,
+            Some(left) => tokio::time::sleep(left.min(LOOK_EVERY)).await,
+            None => tokio::time::sleep(LOOK_EVERY).await,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

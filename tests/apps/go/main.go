@@ -2,7 +2,8 @@
 // gets its port and how it misbehaves:
 //
 //	engineer                        links the library (the default)
-//	listen-fds                      takes LISTEN_FDS by itself and ends by Server.Shutdown at once
+//	listen-fds                      takes LISTEN_FDS by itself, says that it is ready, and ends by
+//	                                Server.Shutdown at once
 //	reuseport                       binds PORT with SO_REUSEPORT by itself
 //	bind                            just binds PORT
 //	worker                          has no port
@@ -82,11 +83,11 @@ func run(chosen, mode string, after time.Duration, hasAfter bool) error {
 	case "engineer":
 		return serveEngineer(handler, nil)
 	case "listen-fds":
-		return serveStock(handed, handler)
+		return serveStock(handed, handler, engineer.Ready)
 	case "reuseport":
-		return serveStock(bindReusable, handler)
+		return serveStock(bindReusable, handler, nil)
 	case "bind":
-		return serveStock(bind, handler)
+		return serveStock(bind, handler, nil)
 	case "worker":
 		ctx := engineer.Context()
 		if err := engineer.Ready(); err != nil {
@@ -154,8 +155,10 @@ func serveEngineer(handler http.Handler, onceReady func()) error {
 	return all(ended, len(ports))
 }
 
-// serveStock serves as an app does that does not link the library.
-func serveStock(listen func(address string) (net.Listener, error), handler http.Handler) error {
+// serveStock serves as an app does that does not link the library. It calls ready once it listens.
+func serveStock(
+	listen func(address string) (net.Listener, error), handler http.Handler, ready func() error,
+) error {
 	ctx := engineer.Context()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -195,6 +198,11 @@ func serveStock(listen func(address string) (net.Listener, error), handler http.
 				listener, os.Getenv("TEST_TLS_CERT"), os.Getenv("TEST_TLS_KEY"))
 		})
 		if err != nil {
+			return err
+		}
+	}
+	if ready != nil {
+		if err := ready(); err != nil {
 			return err
 		}
 	}

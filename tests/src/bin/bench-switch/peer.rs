@@ -101,10 +101,11 @@ pub(crate) fn measure(peer: &Peer, bed: &Bed, switches: u64) -> anyhow::Result<C
     };
     bed.loaded(target, || {
         for release in 2..=switches + 1 {
+            // A word that comes while it starts is not heard.
+            thread::sleep(PAUSE);
             write(release)?;
             kill(Pid::from_raw(process.0.id().cast_signed()), peer.reload)?;
             serves(release)?;
-            thread::sleep(PAUSE);
         }
         Ok(switches)
     })

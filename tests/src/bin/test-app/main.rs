@@ -4,7 +4,7 @@
 //! | mode | what it does |
 //! | --- | --- |
 //! | `engineer` | links the library (the default) |
-//! | `listen-fds` | takes `LISTEN_FDS` by itself and ends as hyper alone does |
+//! | `listen-fds` | takes `LISTEN_FDS` by itself, says that it is ready, and ends as hyper alone does |
 //! | `listen-fds-soft` | the same with the library's end |
 //! | `reuseport` | binds `PORT` with `SO_REUSEPORT` by itself, and ends as hyper alone does |
 //! | `reuseport-soft` | the same with the library's end |
@@ -130,7 +130,11 @@ fn run(mode: Mode, app: App) -> io::Result<()> {
 async fn serve(mode: Mode, app: App) -> io::Result<()> {
     match mode {
         Mode::Engineer => serve_engineer(app).await,
-        Mode::ListenFds(end) => end.serve(ports::open(sockets::handed)?, app).await,
+        Mode::ListenFds(end) => {
+            let ports = ports::open(sockets::handed)?;
+            engineer::ready()?;
+            end.serve(ports, app).await
+        }
         Mode::Reuseport(end) => {
             end.serve(ports::open(|address| sockets::bind(address, true))?, app).await
         }

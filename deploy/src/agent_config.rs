@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Tells a daemon of a local fleet which lock file it is started to take: until it has, it is known
+/// by this. Not handed on to what the daemon starts.
+pub const LOCK_TO_TAKE: &str = "ENGR_LOCK_TO_TAKE";
+
 /// The settings of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -26,6 +30,10 @@ pub struct AgentConfig {
     /// Where the agent answers health checks. None: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<SocketAddr>,
+    /// The user that the app runs as, confined to what is its own. Only an agent that is root can do
+    /// that. None: it runs as the agent's user, with its rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// Where the app's ports are bound on this instance.
@@ -58,7 +66,8 @@ impl InstanceDir {
         self.0.join("agent.json")
     }
 
-    /// Held by `flock` while an agent lives; its text is the agent's process id.
+    /// Held by `flock` while a launcher lives, or an agent that has none; its text is that one's
+    /// process id, once an agent was up.
     pub fn lock(&self) -> PathBuf {
         self.0.join("agent.lock")
     }
@@ -78,6 +87,21 @@ impl InstanceDir {
         self.0.join("incoming")
     }
 
+    /// One folder for each run of the app's process: its ticket, and its output on its way.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    /// What an agent takes over from one that died.
+    pub fn handover(&self) -> PathBuf {
+        self.0.join("handover")
+    }
+
+    /// The agents that updates have brought, each under its digest, and which is chosen.
+    pub fn agents(&self) -> PathBuf {
+        self.0.join("agents")
+    }
+
     /// What the agent remembers from one life to the next.
     pub fn memory(&self) -> PathBuf {
         self.0.join("memory.json")
@@ -91,6 +115,11 @@ impl InstanceDir {
     /// What the agent prints before its spool is open, and when it panics.
     pub fn console(&self) -> PathBuf {
         self.0.join("console.log")
+    }
+
+    /// What the app itself keeps from one version to the next.
+    pub fn app_state(&self) -> PathBuf {
+        self.0.join("state")
     }
 
     /// The folder itself.

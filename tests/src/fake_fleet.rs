@@ -69,6 +69,7 @@ impl FakeFleet {
             bucket: self.store.url(),
             listen: Listen::Mapped(BTreeMap::new()),
             health: Some(health),
+            user: None,
         };
         let config = serde_json::to_vec(&config).expect("JSON");
         fs::write(folder.config(), config).expect("agent.json");
@@ -149,11 +150,17 @@ impl FakeFleet {
             looked: None,
             instance: name.to_owned(),
             written: now,
-            agent: Agent { pid, version: "0.0.0".to_owned(), started: now },
+            agent: Agent { pid, launcher: None, version: "0.0.0".to_owned(), started: now },
             addresses: Vec::new(),
             seen: Some(serving),
             phase: Phase::Serving,
-            serving: Some(Version { release: serving, pid, started: now, restarts: 0 }),
+            serving: Some(Version {
+                release: serving,
+                pid,
+                started: now,
+                restarts: 0,
+                status: None,
+            }),
             draining: Vec::new(),
             outcomes: Vec::new(),
             last_failure: None,

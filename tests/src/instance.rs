@@ -78,6 +78,7 @@ impl Instance {
             endpoint: None,
             listen: Listen::On(setup.host),
             health: Some(setup.health),
+            user: None,
         };
         let dir = InstanceDir(folder.path().join("instance"));
         let agent = Agent::start_as(setup.life, Command::new(binary("agentd")), &dir, &config);
@@ -97,7 +98,7 @@ impl Instance {
             state.published(draft.clone(), None, None, Timestamp::now())
         };
         let swapped = self.runtime.block_on(swap(&self.store, APP, step))?;
-        Ok(swapped.state.current().context("a release was published")?)
+        swapped.state.current().context("a release was published")
     }
 
     /// Waits until the release has the new connections.

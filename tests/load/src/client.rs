@@ -31,7 +31,7 @@ pub(crate) struct Client {
 enum Kind {
     Http1(Http1),
     Http2(Http2),
-    WebSocket(WebSocket),
+    WebSocket(Box<WebSocket>),
 }
 
 /// What the answer of a test's app says of itself, as far as it matters here.
@@ -53,7 +53,7 @@ impl Client {
                 Protocol::NewConnections => Kind::Http1(Http1::new(plan, &connector, false)),
                 Protocol::KeepAlive => Kind::Http1(Http1::new(plan, &connector, true)),
                 Protocol::Http2 => Kind::Http2(Http2::new(plan, &connector, &shared)),
-                Protocol::WebSocket => Kind::WebSocket(WebSocket::new(plan, &connector)),
+                Protocol::WebSocket => Kind::WebSocket(Box::new(WebSocket::new(plan, &connector))),
             };
             let connections = Connections::default();
             Self { plan: Arc::clone(plan), kind, number, requests: 0, connections }

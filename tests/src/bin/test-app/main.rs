@@ -16,10 +16,12 @@
 //!
 //! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
 //! `/health` at once, `/env?name=TEST_X` with that variable, and `/ws` is a WebSocket that answers
-//! each message. With `TEST_CLOCK` it prints the time of its steps. HTTP/1.1 and HTTP/2, and both over TLS on another port (see `ports`).
+//! each message. With `TEST_CLOCK` it prints the time of its steps. It speaks HTTP/1.1 and HTTP/2, and
+//! both over TLS on another port (see `ports`).
 
 mod answer;
 mod clock;
+mod lines;
 mod ports;
 mod sockets;
 mod soft;
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
     let app = App::new(&chosen);
     clock::tell("main");
     println!("starting version {} release {} mode {chosen}", app.version, app.release);
+    lines::begin();
     match chosen.parse() {
         Ok(Mode::Exit(code)) => {
             for line in 1..=3 {

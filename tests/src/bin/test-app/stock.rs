@@ -48,13 +48,10 @@ async fn serve_port(Port { listener, tls }: Port, app: App) -> io::Result<()> {
 }
 
 async fn shake_hands(stream: TcpStream, tls: Option<TlsAcceptor>, app: App) {
-    match tls {
-        None => serve_connection(stream, app).await,
-        // What fails on a connection is its client's to count.
-        Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => serve_connection(stream, app).await,
-            Err(_) => {}
-        },
+    let Some(tls) = tls else { return serve_connection(stream, app).await };
+    // What fails on a connection is its client's to count.
+    if let Ok(stream) = tls.accept(stream).await {
+        serve_connection(stream, app).await;
     }
 }
 

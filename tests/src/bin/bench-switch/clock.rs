@@ -42,7 +42,7 @@ pub(crate) fn measure() -> anyhow::Result<()> {
         own.push((ready - main) / 1e3);
         added.push((at(release - 1, "sigterm")? - ready) / 1e3 - windows);
     }
-    println!("\n| what, of {} switches without load | median | min to max |", own.len());
+    println!("| what, of {} switches without load | median | min to max |", own.len());
     println!("| --- | --- | --- |");
     row("the app's own start-up, `main` to ready", own)?;
     row("ready to the old version's `SIGTERM`, less the windows", added)

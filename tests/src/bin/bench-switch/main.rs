@@ -45,17 +45,22 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     println!("{}\n", table::machine());
     let bed = bed::Bed::new()?;
-    table::head();
+    let mut rows = Vec::new();
+    let mut add = |name, counted| {
+        let row = table::Row { name, counted };
+        table::tell(&row);
+        rows.push(row);
+    };
     for app in app::all().filter(|app| arguments.wants(app.name)) {
-        let counted = app::measure(&app, &bed, &arguments)?;
-        table::rows(app.name, &counted);
+        add(app.name, app::measure(&app, &bed, &arguments)?);
     }
     for peer in peer::ALL.into_iter().filter(|peer| arguments.wants(peer.name)) {
         match peer::measure(&peer, &bed, arguments.switches) {
-            Ok(counted) => table::rows(peer.name, &counted),
+            Ok(counted) => add(peer.name, counted),
             Err(error) => eprintln!("{}: not measured: {error:#}", peer.name),
         }
     }
+    table::print(&rows);
     if arguments.wants("clock") {
         clock::measure()?;
     }

@@ -46,7 +46,11 @@ fn main() -> anyhow::Result<()> {
     println!("{}\n", table::machine());
     let bed = bed::Bed::new()?;
     let mut rows = Vec::new();
-    let mut add = |name, counted| {
+    let mut add = |name: &str, counted| {
+        let name = match arguments.kills {
+            0 => name.to_owned(),
+            kills => format!("{name}, the agent killed {kills} times"),
+        };
         let row = table::Row { name, counted };
         table::tell(&row);
         rows.push(row);
@@ -54,14 +58,16 @@ fn main() -> anyhow::Result<()> {
     for app in app::all().filter(|app| arguments.wants(app.name)) {
         add(app.name, app::measure(&app, &bed, &arguments)?);
     }
-    for peer in peer::ALL.into_iter().filter(|peer| arguments.wants(peer.name)) {
+    // Peers have no agent to kill.
+    let peers = peer::ALL.into_iter().filter(|_| arguments.kills == 0);
+    for peer in peers.filter(|peer| arguments.wants(peer.name)) {
         match peer::measure(&peer, &bed, arguments.switches) {
             Ok(counted) => add(peer.name, counted),
             Err(error) => eprintln!("{}: not measured: {error:#}", peer.name),
         }
     }
     table::print(&rows);
-    if arguments.wants("clock") {
+    if arguments.kills == 0 && arguments.wants("clock") {
         clock::measure()?;
     }
     Ok(())

@@ -20,7 +20,7 @@ pub(crate) fn machine() -> String {
 
 /// What was counted of one who switched.
 pub(crate) struct Row {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) counted: Counted,
 }
 

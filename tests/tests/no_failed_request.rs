@@ -128,11 +128,12 @@ fn an_app_that_takes_handed_sockets_by_itself() {
     });
 }
 
-/// Without the kernel's help some connections in the old version's queue are reset.
+/// It binds late, and until then the old version answers in its place: it must not be ended for
+/// that. Without the kernel's help some connections in the old version's queue are reset.
 #[test]
 fn an_app_that_binds_with_so_reuseport_by_itself() {
     run(|network| {
-        let setup = setup(binary("test-app"), "reuseport-soft", LOOPBACK);
+        let setup = setup(binary("test-app"), "reuseport-soft:200", LOOPBACK);
         let tallies = switches(&setup, near);
         match network {
             Network::Own => assert_none_failed(&tallies),

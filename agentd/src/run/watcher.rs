@@ -26,6 +26,9 @@ use crate::switch::{Event, Exit, RunId, VersionId};
 /// The pause between two looks at an old version.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The pause between two looks at a new version that binds by itself.
+const LISTENS_EVERY: Duration = Duration::from_millis(10);
+
 /// How long an old version's queue must be empty until it is believed (facts of the kernel: a
 /// connection whose handshake is under way joins the queue only at its end).
 const QUEUE_EMPTY_FOR: Duration = Duration::from_millis(500);
@@ -87,8 +90,14 @@ impl Watcher {
                 tracing::error!(%error, "cannot lead the probe");
             }
         };
+        let ready = async {
+            if health.is_some() {
+                self.until_it_listens().await;
+            }
+            readiness::wait(self.abilities, &mut said, health, lead).await
+        };
         let waited = tokio::select! {
-            waited = readiness::wait(self.abilities, &mut said, health, lead) => waited,
+            waited = ready => waited,
             () = self.until_it_binds() => return self.make_way(),
         };
         if let Err(error) = waited {
@@ -100,6 +109,22 @@ impl Watcher {
             return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
+    }
+
+    /// Waits until an app that binds by itself listens where its health path is asked: until then it
+    /// is another version that answers there.
+    async fn until_it_listens(&self) {
+        let Some(address) = self.address.filter(|_| self.handed.is_empty()) else { return };
+        loop {
+            let sockets = Sockets::of_session(self.pid);
+            match sockets.and_then(|sockets| sockets.listens(address.port(), &[])) {
+                Ok(true) => return,
+                Ok(false) => {}
+                // The deadline of the release ends this.
+                Err(error) => tracing::warn!(%error, "cannot see which sockets the app has"),
+            }
+            tokio::time::sleep(LISTENS_EVERY).await;
+        }
     }
 
     /// Waits until the app listens on its port with a socket of its own, though it was handed one.

@@ -7,7 +7,7 @@
 //! | `listen-fds` | takes `LISTEN_FDS` by itself, says that it is ready, and ends as hyper alone does |
 //! | `listen-fds-soft` | the same with the library's end |
 //! | `reuseport` | binds `PORT` with `SO_REUSEPORT` by itself, and ends as hyper alone does |
-//! | `reuseport-soft` | the same with the library's end |
+//! | `reuseport-soft`, `reuseport-soft:<ms>` | the same with the library's end, binding that late |
 //! | `bind` | just binds `PORT` |
 //! | `worker` | has no port |
 //! | `exit`, `exit:<code>` | ends at once, with 3 or that code, and some lines on stderr |
@@ -43,7 +43,7 @@ const EXIT_CODE: u8 = 3;
 enum Mode {
     Engineer,
     ListenFds(End),
-    Reuseport(End),
+    Reuseport(End, Duration),
     Bind,
     Worker,
     Exit(u8),
@@ -72,8 +72,11 @@ impl FromStr for Mode {
             ("engineer", None) => Ok(Self::Engineer),
             ("listen-fds", None) => Ok(Self::ListenFds(End::Stock)),
             ("listen-fds-soft", None) => Ok(Self::ListenFds(End::Soft)),
-            ("reuseport", None) => Ok(Self::Reuseport(End::Stock)),
-            ("reuseport-soft", None) => Ok(Self::Reuseport(End::Soft)),
+            ("reuseport", None) => Ok(Self::Reuseport(End::Stock, Duration::ZERO)),
+            ("reuseport-soft", late) => {
+                let late = Duration::from_millis(late.unwrap_or_default());
+                Ok(Self::Reuseport(End::Soft, late))
+            }
             ("bind", None) => Ok(Self::Bind),
             ("worker", None) => Ok(Self::Worker),
             ("exit", None) => Ok(Self::Exit(EXIT_CODE)),
@@ -138,7 +141,8 @@ async fn serve(mode: Mode, app: App) -> io::Result<()> {
             engineer::ready()?;
             end.serve(ports, app).await
         }
-        Mode::Reuseport(end) => {
+        Mode::Reuseport(end, late) => {
+            tokio::time::sleep(late).await;
             end.serve(ports::open(|address| sockets::bind(address, true))?, app).await
         }
         Mode::Bind => {

@@ -4,6 +4,7 @@
 //! The loop waits for the next event, hands it to the switch core, and begins what the core
 //! decides. Whatever takes long runs beside it, and its outcome comes back as an event.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::link::{Held, Link};
 use crate::logs::Spool;
 use crate::memory::Memory;
 use crate::notices::Notice;
-use crate::run::{INSTANCE_DIR, News, Runner};
+use crate::run::{Bounds, INSTANCE_DIR, News, Runner};
 use crate::switch::{Action, Event, Exit, Machine, Record, RunId, Time, VersionId, VersionView};
 use crate::{follow, health, lock, process, report};
 
@@ -37,17 +38,18 @@ use crate::{follow, health, lock, process, report};
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the agent of the instance in `dir` until `SIGTERM` or `SIGINT`, and until its app has
-/// ended.
+/// ended. As a `unit`'s, `SIGTERM` ends the app only when the machine ends.
 ///
 /// It takes over what an agent before it has left: the app's processes, their sockets and output,
 /// and a switch that was under way. Without a launcher it takes the instance's lock itself, whose
 /// file gets this process's id once the health address is bound. It must run in a
-/// [`tokio::task::LocalSet`].
+/// [`tokio::task::LocalSet`]. As a unit's, the cgroup that it was
+/// started in is its own.
 ///
 /// # Errors
 /// When the instance cannot be run at all: its settings are missing, another agent has it, its
 /// folder cannot be written, its health address is taken.
-pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
+pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let config = read_config(&dir)?;
@@ -57,6 +59,8 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     } else {
         Some(lock::take(&dir.lock(), "agent of this instance")?)
     };
+    let bounds = Bounds::new(&config, unit.is_some())?;
+    bounds.make_state(&dir)?;
     let store = store::open(&config.bucket, || follow::access(&config))?;
     let last_look = LastLook::default();
     let status = Status { last_look: last_look.clone(), ..Status::default() };
@@ -70,7 +74,7 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     let (reports, newest) = watch::channel(None);
     let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
     let (news, mut arriving) = mpsc::unbounded_channel();
-    let ends = Ends { news, status, reports, link: link.clone(), held };
+    let ends = Ends { news, status, reports, link: link.clone(), held, bounds };
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, ends)?;
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
@@ -98,7 +102,14 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         tokio::select! {
             Some(news) = arriving.recv() => agent.hear(news),
             Some(state) = seen.recv() => agent.see(state),
-            _ = terminate.recv() => agent.step(Event::Stop),
+            _ = terminate.recv() => match unit.as_ref().map(Unit::machine_ends) {
+                None => agent.step(Event::Stop),
+                Some(true) => agent.step(Event::ShutDown),
+                Some(false) => {
+                    tracing::info!("the unit stops, and the app goes on");
+                    break;
+                }
+            },
             _ = interrupt.recv() => agent.step(Event::Stop),
             _ = alive.tick() => link.tell(&ToLauncher::Alive),
             () = tokio::time::sleep(wake) => agent.step(Event::Tick),
@@ -110,6 +121,31 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     }
     tracing::info!("the agent has ended");
     Ok(())
+}
+
+/// The service manager's unit that the agent runs in.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The unit's folder for what need not outlive the machine (`RuntimeDirectory=`).
+    runtime: PathBuf,
+}
+
+impl Unit {
+    /// The unit of this process.
+    ///
+    /// # Errors
+    /// When the service manager did not name its folder.
+    pub fn own() -> anyhow::Result<Self> {
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY")
+            .context("RUNTIME_DIRECTORY is not set: the unit needs RuntimeDirectory=")?;
+        Ok(Self { runtime: runtime.into() })
+    }
+
+    /// Whether it is the machine that ends, and not the unit alone: the unit's `ExecStop=` says so in
+    /// a file before the agent gets `SIGTERM`.
+    fn machine_ends(&self) -> bool {
+        self.runtime.join("machine-ends").exists()
+    }
 }
 
 /// The kernel's monotonic clock.
@@ -148,6 +184,8 @@ struct Agent {
     status: watch::Sender<Status>,
     reports: watch::Sender<Option<Report>>,
     is_over: bool,
+    /// When it ended with its machine.
+    left: Option<Timestamp>,
 }
 
 /// What the loop's state is tied to.
@@ -157,6 +195,7 @@ struct Ends {
     reports: watch::Sender<Option<Report>>,
     link: Link,
     held: Held,
+    bounds: Bounds,
 }
 
 impl Agent {
@@ -167,7 +206,7 @@ impl Agent {
         spool: Spool,
         ends: Ends,
     ) -> anyhow::Result<Self> {
-        let Ends { news, status, reports, link, held } = ends;
+        let Ends { news, status, reports, link, held, bounds } = ends;
         let launcher = link.is_there().then(std::os::unix::process::parent_id);
         let fetcher =
             Fetcher::new(store, dir.clone()).context("cannot use the instance's folder")?;
@@ -185,6 +224,7 @@ impl Agent {
             spool,
             news.clone(),
             (link, held),
+            bounds,
         );
         let handed = handed.unwrap_or_else(|error| {
             tracing::error!(%error, "what the agent before left is not understood: the app starts anew");
@@ -217,6 +257,7 @@ impl Agent {
             status,
             reports,
             is_over: false,
+            left: None,
         })
     }
 
@@ -315,13 +356,17 @@ impl Agent {
                     self.runner.prepare(version, release, binds_itself);
                 }
                 Action::Start(version, run) => self.runner.start(version, run),
+                Action::ShareOut(version) => self.runner.share_out(version),
                 Action::Steer(version) => self.runner.steer(version),
                 Action::AwaitIdle(version) => self.runner.await_idle(version),
                 Action::Terminate(version) => self.runner.signal(version, Signal::SIGTERM),
                 Action::Kill(version) => self.runner.signal(version, Signal::SIGKILL),
                 Action::Discard(version) => self.runner.discard(version),
                 Action::Record(record) => self.record(record),
-                Action::End => self.is_over = true,
+                Action::End => {
+                    self.is_over = true;
+                    self.left = self.machine.ends_with_its_machine().then(Timestamp::now);
+                }
             }
         }
         self.remember();
@@ -456,6 +501,7 @@ impl Agent {
             serving: snapshot.serving.and_then(|version| self.version(version)),
             draining: snapshot.draining.iter().filter_map(|v| self.version(*v)).collect(),
             outcomes: self.memory.outcomes.clone(),
+            left: self.left,
             last_failure: self.memory.last_failure.clone(),
         };
         let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);

@@ -75,7 +75,7 @@ pub struct Ended {
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { code, signal, .. } = *self;
-        crate::switch::Exit { code, signal, address_in_use: false }.fmt(f)
+        crate::switch::Exit { code, signal, ..Default::default() }.fmt(f)
     }
 }
 

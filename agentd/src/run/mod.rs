@@ -10,25 +10,28 @@ use deploy::release::Release;
 use deploy::{Digest, Timestamp};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::fetch::Fetcher;
 use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
+use crate::members::Members;
 use crate::notices::Notice;
-use crate::process::handle::Handle;
 use crate::readiness::Abilities;
 use crate::sockets::Groups;
 use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
+mod bounds;
 mod names;
 mod prepare;
 mod start;
 mod watcher;
 
 pub use adopt::Standing;
-use watcher::until_idle;
+pub use bounds::Bounds;
+use watcher::{until_idle, until_silent};
 
 /// The variable by which an instance's processes are known: its folder.
 pub const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
@@ -69,6 +72,7 @@ pub struct Runner {
     finished: Vec<RunId>,
     /// What was seen to bind its ports by itself, though its bytes say otherwise.
     self_binders: Arc<Mutex<HashSet<Identity>>>,
+    bounds: Bounds,
 }
 
 /// What decides how a process behaves, as far as the agent can tell.
@@ -91,14 +95,15 @@ struct Process {
     pid: u32,
     /// See [`crate::process::handle::start_time`].
     start: u64,
-    /// None: it has ended, and the news of it is on its way.
-    handle: Option<Arc<Handle>>,
+    members: Members,
     started: Timestamp,
     is_ready: bool,
     /// What it says that it does.
     status: Option<String>,
     /// The inodes of the sockets that it was handed.
     handed: Vec<u64>,
+    /// Changes whenever it says that it is alive.
+    alive: watch::Sender<()>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -125,6 +130,7 @@ impl Runner {
         spool: Spool,
         news: UnboundedSender<News>,
         (link, held): (Link, Held),
+        bounds: Bounds,
     ) -> Self {
         Self {
             dir,
@@ -138,6 +144,7 @@ impl Runner {
             versions: HashMap::new(),
             finished: Vec::new(),
             self_binders: Arc::default(),
+            bounds,
         }
     }
 
@@ -155,6 +162,17 @@ impl Runner {
         for group in lock(&self.groups).values_mut() {
             if let Err(error) = group.steer(id) {
                 tracing::error!(%error, address = %group.address(), "cannot steer connections");
+            }
+        }
+    }
+
+    /// Of the new connections the version gets the share that its settings name.
+    pub fn share_out(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get(&id) else { return };
+        let share = version.release.settings.canary_share;
+        for group in lock(&self.groups).values_mut() {
+            if let Err(error) = group.share_out(share.per_mille, id) {
+                tracing::error!(%error, address = %group.address(), "cannot share connections out");
             }
         }
     }
@@ -181,8 +199,8 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            if let Some(handle) = &process.handle {
-                handle.signal(signal);
+            if let Err(error) = process.members.signal(signal) {
+                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
             }
         }
     }
@@ -192,6 +210,7 @@ impl Runner {
         if let Some(process) = self.versions.get_mut(&id).and_then(|v| v.process.as_mut()) {
             process.is_ready = true;
         }
+        self.watch_over(id);
     }
 
     /// What was waited for in vain, where the version did not become ready.
@@ -233,6 +252,7 @@ impl Runner {
     /// Closes the version's sockets and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
+        self.bounds.discard(id);
         let mut removed = Vec::new();
         lock(&self.groups).retain(|port, group| {
             match group.remove(id) {
@@ -263,7 +283,20 @@ impl Runner {
 
     /// The version's process says that it is alive.
     pub fn alive(&self, id: VersionId) {
-        tracing::trace!(version = id.0, "the app is alive");
+        if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
+            process.alive.send_replace(());
+        }
+    }
+
+    /// From now on the version's process has to say now and then that it is alive, if its settings
+    /// want that.
+    fn watch_over(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        let Some(interval) = version.release.settings.watchdog else { return };
+        let Some(process) = &mut version.process else { return };
+        let alive = process.alive.subscribe();
+        let task = tokio::spawn(until_silent(interval.0, alive, process.members.clone()));
+        process.tasks.push(task.abort_handle());
     }
 
     /// Whether the version has a process, or had one whose end is not told yet.

@@ -12,7 +12,8 @@ use deploy::release::Release;
 use tokio::sync::watch;
 
 use super::watcher::Watcher;
-use super::{INSTANCE_DIR, News, Process, Runner, cannot_execute, lock, names};
+use super::{INSTANCE_DIR, News, Process, Runner, bounds, cannot_execute, lock, names};
+use crate::fork::{Fault, Step};
 use crate::logs::capture::{Capture, Files};
 use crate::notices::NotifySocket;
 use crate::process::handle::{self, Handle};
@@ -66,9 +67,10 @@ impl Runner {
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let ticket = folder.join("ticket");
         let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
+        self.open_outputs(run).map_err(|error| format!("nowhere for its output: {error}"))?;
         let (pid, start) = match taken {
             Some(taken) => taken,
-            None => self.launch(&release, run, sockets, notify.name())?,
+            None => self.launch(id, &release, run, sockets, notify.name())?,
         };
         let begun =
             Begun { run, pid, start, started: Timestamp::now(), handed: inodes, is_ready: false };
@@ -78,6 +80,7 @@ impl Runner {
     /// Starts the program, and gives its number and start time.
     fn launch(
         &self,
+        id: VersionId,
         release: &Release,
         run: RunId,
         sockets: Vec<(String, OwnedFd)>,
@@ -93,14 +96,25 @@ impl Runner {
         let output = output.map_err(|error| format!("nowhere for its output: {error}"))?;
         let folder = self.fetcher.artifact_path(digest);
         let ticket = traces.join("ticket");
+        let (settings, handed) = (&release.settings, !sockets.is_empty());
+        let binds_low_ports = !handed && self.binds_low_ports(release);
+        let sandbox = self.bounds.sandbox(&self.dir, run, &folder, settings, binds_low_ports);
+        let sandbox = sandbox.map_err(|error| format!("its sandbox cannot be made: {error}"))?;
+        let group = self.bounds.group(id, release).and_then(|group| {
+            group.as_ref().map_or(Ok(()), |group| bounds::note_oom_kills(group, &traces))?;
+            Ok(group)
+        });
+        let group = group.map_err(|error| format!("its cgroup cannot be made: {error}"))?;
         let launch = Launch {
             program: folder.join(&manifest.executable),
             args: release.settings.args.clone(),
-            environment: self.environment(release, notify)?,
+            environment: self.environment(release, run, notify)?,
             folder,
             sockets,
             output,
             ticket: ticket.clone(),
+            sandbox,
+            group,
         };
         match process::start(launch) {
             // It is a child, and not reaped yet, so it has a start time whether it lives or not.
@@ -112,11 +126,14 @@ impl Runner {
                 Err(error) => Err(format!("the process cannot be looked at: {error}")),
             },
             // A child of the agent that died has been quicker.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(fault) if fault.error.kind() == io::ErrorKind::AlreadyExists => {
                 let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
                 taken.ok_or_else(|| "the ticket has vanished".to_owned())
             }
-            Err(error) => Err(cannot_execute(&manifest.executable, &manifest.arch, &error)),
+            Err(Fault { step: Step::Exec, error }) => {
+                Err(cannot_execute(&manifest.executable, &manifest.arch, &error))
+            }
+            Err(fault) => Err(format!("{fault}: {}", fault.error)),
         }
     }
 
@@ -179,14 +196,18 @@ impl Runner {
     fn environment(
         &self,
         release: &Release,
+        run: RunId,
         notify: &str,
     ) -> Result<BTreeMap<OsString, OsString>, String> {
         let own = self.fetcher.read_environment(release).map_err(|error| error.to_string())?;
         let inherited = INHERITED
             .iter()
             .filter_map(|name| std::env::var_os(name).map(|value| (OsString::from(name), value)));
+        let users = self.bounds.user_variables();
+        let users = users.into_iter().map(|(name, value)| (OsString::from(name), value));
         let set = own.0.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let mut environment: BTreeMap<OsString, OsString> = inherited.chain(set).collect();
+        let mut environment: BTreeMap<OsString, OsString> =
+            inherited.chain(users).chain(set).collect();
         let mut put = |name: &str, value: OsString| environment.insert(name.into(), value);
         put("ENGR_APP", self.config.app.clone().into());
         put("ENGR_PROJECT", self.config.project.clone().into());
@@ -195,6 +216,12 @@ impl Runner {
         put("ENGR_ARTIFACT", release.artifact.digest.to_string().into());
         put(INSTANCE_DIR, self.dir.path().into());
         put("NOTIFY_SOCKET", notify.into());
+        if let Some(interval) = release.settings.watchdog {
+            put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
+        for (name, value) in self.bounds.variables(&self.dir, run) {
+            put(name, value);
+        }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
         }
@@ -212,6 +239,8 @@ impl Runner {
         let handle = Handle::open(pid, start)
             .map_err(|error| format!("process {pid} cannot be held: {error}"))?
             .map(Arc::new);
+        let members = self.bounds.members(&self.dir, id, run, (pid, start));
+        let members = members.map_err(|error| format!("its cgroup is not to be had: {error}"))?;
         let (end, ended) = watch::channel(false);
         let outputs = [Stream::Out, Stream::Err]
             .map(|stream| self.capture(id, run, stream))
@@ -224,7 +253,9 @@ impl Runner {
             id,
             run,
             pid,
-            handle: handle.clone(),
+            handle,
+            members: members.clone(),
+            traces: names::run_folder(&self.dir, run),
             link: self.link.clone(),
             news: self.news.clone(),
             address: self
@@ -248,21 +279,46 @@ impl Runner {
         let last = version.last_lines.clone();
         tokio::spawn(watcher.until_ended(end, outputs, last));
         let status = None;
-        version.process =
-            Some(Process { run, pid, start, handle, started, is_ready, status, handed, tasks });
+        let (alive, _) = watch::channel(());
+        version.process = Some(Process {
+            run,
+            pid,
+            start,
+            members,
+            started,
+            is_ready,
+            status,
+            handed,
+            alive,
+            tasks,
+        });
+        if is_ready {
+            self.watch_over(id);
+        }
+        Ok(())
+    }
+
+    /// Opens the agent's ends of the run's output. That must be before its process begins: what is
+    /// in a FIFO that nobody has open is gone.
+    fn open_outputs(&mut self, run: RunId) -> io::Result<()> {
+        let folder = names::run_folder(&self.dir, run);
+        for stream in [Stream::Out, Stream::Err] {
+            let name = names::output(run, stream);
+            if !self.held.contains_key(&name) {
+                let fifo = Files::of(&folder, stream).open_for_agent()?;
+                self.link.hold(&name, fifo.as_fd());
+                self.held.insert(name, fifo);
+            }
+        }
         Ok(())
     }
 
     fn capture(&mut self, id: VersionId, run: RunId, stream: Stream) -> io::Result<Capture> {
-        let folder = names::run_folder(&self.dir, run);
-        let (files, name) = (Files::of(&folder, stream), names::output(run, stream));
-        let fifo = match self.held.remove(&name) {
+        let files = Files::of(&names::run_folder(&self.dir, run), stream);
+        let fifo = match self.held.remove(&names::output(run, stream)) {
             Some(held) => held,
-            None => {
-                let fifo = files.open_for_agent()?;
-                self.link.hold(&name, fifo.as_fd());
-                fifo
-            }
+            // A launcher that died has held it; the app still does.
+            None => files.open_for_agent()?,
         };
         let version = self.versions.get(&id).ok_or(io::ErrorKind::NotFound)?;
         let (spool, last) = (self.spool.clone(), version.last_lines.clone());

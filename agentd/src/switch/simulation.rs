@@ -273,10 +273,12 @@ impl World {
             _ => Temper::Good,
         };
         let (graceful, drain) = (self.chance.below(4) > 0, self.chance.below(2));
+        let canary = self.chance.below(3);
         let release = release_with(number, |settings| {
             settings.graceful_shutdown = graceful;
             settings.drain = (drain == 0).then_some(Span::from_secs(20));
             settings.ready_within = Span::from_secs(10);
+            settings.canary_share.per_mille = if canary == 0 { 50 } else { 0 };
         });
         self.releases.push((release, temper));
         self.publishes_left -= 1;
@@ -440,6 +442,11 @@ impl World {
                     }
                     self.steered = Some(version);
                 }
+                Action::ShareOut(version) => {
+                    if !self.up.contains_key(&version) && !self.has_news_of(version) {
+                        self.broken("a version without a process gets connections");
+                    }
+                }
                 Action::AwaitIdle(version) => {
                     let delay = self.chance.millis(9_000);
                     self.tell(delay, Event::Idle(version));
@@ -502,7 +509,10 @@ impl World {
             self.steered = Some(version);
         }
         let (soon, exits) = (self.chance.millis(400), |address_in_use| {
-            Event::Exited(version, Exit { code: Some(1), signal: None, address_in_use })
+            Event::Exited(
+                version,
+                Exit { code: Some(1), signal: None, address_in_use, out_of_memory: false },
+            )
         });
         match temper {
             Temper::ExitsAtOnce => self.after(soon, Pending::Of(run, exits(false))),
@@ -531,7 +541,7 @@ impl World {
         }
         let Some(run) = self.up.get(&version).copied() else { return };
         let delay = self.chance.millis(within);
-        let exit = Exit { code, signal, address_in_use: false };
+        let exit = Exit { code, signal, ..Exit::default() };
         self.after(delay, Pending::Of(run, Event::Exited(version, exit)));
     }
 

@@ -34,6 +34,9 @@ pub struct Exit {
     /// Its last words say that its address was in use: it binds its port by itself, and somebody
     /// else had it.
     pub address_in_use: bool,
+    /// It was killed for want of memory: more than its limit, or than the machine has.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// What happened.
@@ -61,8 +64,10 @@ pub enum Event {
     Stopping(VersionId),
     /// It asks for the deadline that it is under to be so far from now.
     Extend(VersionId, Time),
-    /// The agent is to end, and the app with it.
+    /// The agent is to end, and the app with it, at once.
     Stop,
+    /// The machine ends: the app has the time that its settings give it.
+    ShutDown,
     /// Time has passed.
     Tick,
 }
@@ -97,6 +102,9 @@ pub enum Action {
     /// Start a process of the version. [`Event::Ready`] and [`Event::Exited`] follow, or
     /// [`Event::StartFailed`].
     Start(VersionId, RunId),
+    /// Of the new connections this version gets the share that its settings name; until
+    /// [`Action::Steer`].
+    ShareOut(VersionId),
     /// New connections go to this version from now on.
     Steer(VersionId),
     /// Say [`Event::Idle`] when the version has nothing left to do.
@@ -192,6 +200,9 @@ pub struct VersionView {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.out_of_memory {
+            return f.write_str("was killed for want of memory");
+        }
         match (self.code, self.signal) {
             (_, Some(number)) => match nix::sys::signal::Signal::try_from(number) {
                 Ok(signal) => write!(f, "was ended by {signal} (signal {number})"),

@@ -15,3 +15,4 @@ pub mod load;
 pub mod mounts;
 pub mod relay;
 pub mod running;
+pub mod systemd;

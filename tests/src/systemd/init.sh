@@ -45,4 +45,5 @@ umount -l old
 rmdir old
 # systemd(1): `container` says that there is no hardware to look after.
 exec env -i container=engineer-tests PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+  setpriv --bounding-set=-sys_module,-sys_rawio,-sys_time,-syslog,-mac_admin \
   /lib/systemd/systemd --system --show-status=no

@@ -69,7 +69,7 @@ impl Drop for Cgroup {
 }
 
 /// Where the second hierarchy is mounted: alone, or beside the first.
-fn top() -> anyhow::Result<PathBuf> {
+pub(super) fn top() -> anyhow::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts")?;
     let is_second = |line: &&str| line.split(' ').nth(2) == Some("cgroup2");
     let found = mounts.lines().find(is_second).and_then(|line| line.split(' ').nth(1));

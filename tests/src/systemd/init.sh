@@ -38,7 +38,6 @@ mount -t tmpfs -o mode=1777 tmp tmp
 mkdir bucket
 mount --bind "$bucket" bucket
 
-hostname node
 mkdir old
 pivot_root . old
 umount -l old

@@ -245,6 +245,7 @@ fn lay_files(files: &Path, debian: Debian, drop_in: &str) -> anyhow::Result<()> 
     write(&format!("{drop_ins}/test.conf"), drop_in)?;
     // Without it this were a first boot, which enables what the recipe has masked.
     write("etc/machine-id", &format!("{:032x}\n", u128::from(std::process::id())))?;
+    write("etc/hostname", "node\n")?;
     let config = json!({
         "app": APP, "project": "local", "instance": NAME, "bucket": "file:///bucket",
         "listen": {"on": APP_ADDRESS.ip()}, "health": HEALTH,

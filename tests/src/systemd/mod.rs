@@ -19,11 +19,13 @@
 //! only where the machine's second hierarchy has them.
 
 mod cgroup;
+mod controller;
 mod debian;
 mod instance;
 mod missing;
 mod node;
 
+pub use controller::Controller;
 pub use debian::Debian;
 pub use instance::{Instance, UNIT};
 pub use missing::{Missing, or_skip};

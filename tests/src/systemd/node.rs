@@ -225,12 +225,14 @@ fn network() -> anyhow::Result<Far> {
     Ok(network)
 }
 
-/// Starts `init.sh` with these arguments in the group and in namespaces of its own.
+/// Starts `init.sh` with these arguments in the group and in namespaces of its own. `unshare` itself
+/// stays outside: the group is the first of the node's, and must hold no process of its own once
+/// the node's systemd divides it.
 fn command(cgroup: &Path, args: &[&Path]) -> Command {
-    let enter = "echo $$ >\"$0\"/cgroup.procs && exec unshare --mount --pid --uts --ipc --cgroup \
-                 --fork --kill-child=SIGKILL sh -c \"$@\"";
-    let mut command = Command::new("sh");
-    command.args(["-c", enter]).arg(cgroup).args([INIT, "init"]).args(args);
+    let enter = "echo 0 >\"$0\"/cgroup.procs && exec unshare --cgroup sh -c \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"]);
+    command.args(["sh", "-c", enter]).arg(cgroup).args([INIT, "init"]).args(args);
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe {
         // The thread that starts it ends with the node at the latest, and so with the test.

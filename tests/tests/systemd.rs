@@ -33,6 +33,8 @@ macro_rules! on_both {
 
 on_both! {
     an_app_is_deployed_and_switched_and_ends_with_the_machine,
+    the_unit_is_understood_and_as_exposed_as_the_readme_says,
+    a_stop_of_the_unit_is_told_from_the_machines_end,
     the_unit_starts_where_an_app_lives_on_in_a_group_with_controllers,
     #[ignore = "needs the launcher"]
     a_restart_of_the_unit,
@@ -64,6 +66,43 @@ fn an_app_is_deployed_and_switched_and_ends_with_the_machine(debian: Debian) {
     instance.node_mut().await_end(LIMIT).expect("the machine ends");
     let last = instance.last_report().expect("the last report");
     assert_eq!((last.phase, last.serving), (Phase::Stopping, None));
+}
+
+/// The score is of `systemd-analyze security`: 10 is a unit with no hardening at all.
+fn the_unit_is_understood_and_as_exposed_as_the_readme_says(debian: Debian) {
+    let Some(instance) = or_skip(Instance::boot(debian, WITHOUT_LAUNCHER)) else { return };
+    let path = format!("/usr/lib/systemd/system/{UNIT}");
+    let verified = instance.node().said(&["systemd-analyze", "verify", &path]).expect("verify");
+    let newer = ["FileDescriptorStorePreserve", "DelegateSubgroup"];
+    let is_known = |line: &&str| newer.iter().any(|key| line.contains(&format!("'{key}'")));
+    let complaints: Vec<&str> = verified.err.lines().filter(|line| line.contains(UNIT)).collect();
+    let expected = if debian == Debian::Twelve { newer.len() } else { 0 };
+    assert_eq!(complaints.len(), expected, "{verified:?}");
+    assert!(complaints.iter().all(is_known), "{verified:?}");
+    let command = ["systemd-analyze", "security", "--no-pager", UNIT];
+    let said = instance.node().run(&command).expect("a score");
+    let score = said.lines().last().and_then(|line| line.split(": ").nth(1));
+    let score = score.and_then(|score| score.split(' ').next());
+    let readme = include_str!("../../image/README.md");
+    let score = score.unwrap_or_else(|| panic!("no score in {said}"));
+    assert!(
+        readme.contains(&format!("scores {score}")),
+        "{score} is not in image/README.md: {said}"
+    );
+}
+
+fn a_stop_of_the_unit_is_told_from_the_machines_end(debian: Debian) {
+    let told = "[Service]\nExecStopPost=/bin/sh -c 'test -e /run/engineer/machine-ends && \
+                touch /bucket/machine-ended || touch /bucket/unit-stopped'\n";
+    let drop_in = format!("{WITHOUT_LAUNCHER}{told}");
+    let Some(mut instance) = or_skip(Instance::boot(debian, &drop_in)) else { return };
+    let marks = ["unit-stopped", "machine-ended"].map(|mark| instance.bucket().join(mark));
+    let seen = || [0, 1].map(|mark| marks[mark].exists());
+    instance.node().run(&["systemctl", "restart", UNIT]).expect("a restart");
+    assert_eq!(seen(), [true, false], "{}", instance.story());
+    instance.node().begin_shutdown().expect("systemd is told");
+    instance.node_mut().await_end(LIMIT).expect("the machine ends");
+    assert_eq!(seen(), [true, true]);
 }
 
 /// "No internal processes": the kernel lets no process into a group that gives controllers to those

@@ -83,6 +83,11 @@ impl Instance {
         &mut self.node
     }
 
+    /// The folder that is `/bucket` in the machine.
+    pub fn bucket(&self) -> PathBuf {
+        self.folder.path().join("bucket")
+    }
+
     /// Publishes a release of the test's app that differs from others by `tag`, and waits until
     /// the instance has switched to it, settled, and ended the one before.
     ///

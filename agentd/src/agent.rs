@@ -5,7 +5,7 @@
 //! decides. Whatever takes long runs beside it, and its outcome comes back as an event.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use deploy::Timestamp;
@@ -22,13 +22,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::fetch::Fetcher;
+use crate::handover::{Handover, Ledger};
 use crate::health::Status;
-use crate::lock;
+use crate::launcher::protocol::{ALIVE_EVERY, ToLauncher};
+use crate::link::{Held, Link};
 use crate::logs::Spool;
 use crate::memory::Memory;
+use crate::notices::Notice;
 use crate::run::{INSTANCE_DIR, News, Runner};
-use crate::switch::{Action, Event, Exit, Machine, Record, VersionView};
-use crate::{follow, health, process, report};
+use crate::switch::{Action, Event, Exit, Machine, Record, RunId, Time, VersionId, VersionView};
+use crate::{follow, health, lock, process, report};
 
 /// How long the last report may take.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
@@ -36,8 +39,10 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 /// Runs the agent of the instance in `dir` until `SIGTERM` or `SIGINT`, and until its app has
 /// ended.
 ///
-/// The lock file gets this process's id once the health address is bound. It must run in a
-/// [`tokio::task::LocalSet`], on the process's first thread.
+/// It takes over what an agent before it has left: the app's processes, their sockets and output,
+/// and a switch that was under way. Without a launcher it takes the instance's lock itself, whose
+/// file gets this process's id once the health address is bound. It must run in a
+/// [`tokio::task::LocalSet`].
 ///
 /// # Errors
 /// When the instance cannot be run at all: its settings are missing, another agent has it, its
@@ -46,18 +51,18 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let config = read_config(&dir)?;
-    let lock = lock::take(&dir.lock(), "agent of this instance")?;
-    let ended = process::sweep(INSTANCE_DIR, dir.path().as_os_str());
-    match ended.context("cannot look for processes of an earlier agent")? {
-        0 => {}
-        count => tracing::warn!(count, "ended processes that an earlier agent had left"),
-    }
+    let (link, mut held) = Link::take().context("the launcher does not answer")?;
+    let own_lock = if link.is_there() {
+        None
+    } else {
+        Some(lock::take(&dir.lock(), "agent of this instance")?)
+    };
     let store = store::open(&config.bucket, || follow::access(&config))?;
     let last_look = LastLook::default();
     let status = Status { last_look: last_look.clone(), ..Status::default() };
     let (status, told) = watch::channel(status);
     if let Some(address) = config.health {
-        let bound = health::bind(address).await;
+        let bound = health::listen(address, &link, &mut held);
         let listener =
             bound.with_context(|| format!("cannot answer health checks on {address}"))?;
         tokio::spawn(health::serve(listener, told));
@@ -65,13 +70,20 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     let (reports, newest) = watch::channel(None);
     let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
     let (news, mut arriving) = mpsc::unbounded_channel();
-    let mut agent = Agent::new(&dir, &config, store.clone(), spool, news, status, reports)?;
+    let ends = Ends { news, status, reports, link: link.clone(), held };
+    let mut agent = Agent::new(&dir, &config, store.clone(), spool, ends)?;
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
-    lock.publish_pid()?;
-    // Without systemd this does nothing; with it, the unit's own time-out ends a wait in vain.
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        tracing::warn!(%error, "cannot tell systemd that the agent is up");
+    tokio::spawn(link.clone().listen());
+    match &own_lock {
+        Some(lock) => {
+            lock.publish_pid()?;
+            // Without systemd this does nothing.
+            if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+                tracing::warn!(%error, "cannot tell systemd that the agent is up");
+            }
+        }
+        None => link.tell(&ToLauncher::Up),
     }
     tracing::info!(
         instance = config.instance,
@@ -79,6 +91,8 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
         "the agent is up"
     );
     agent.begin();
+    let mut alive = tokio::time::interval(ALIVE_EVERY);
+    alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !agent.is_over {
         let wake = agent.wake_in();
         tokio::select! {
@@ -86,6 +100,7 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
             Some(state) = seen.recv() => agent.see(state),
             _ = terminate.recv() => agent.step(Event::Stop),
             _ = interrupt.recv() => agent.step(Event::Stop),
+            _ = alive.tick() => link.tell(&ToLauncher::Alive),
             () = tokio::time::sleep(wake) => agent.step(Event::Tick),
         }
     }
@@ -95,6 +110,12 @@ pub async fn run(dir: InstanceDir, spool: Spool) -> anyhow::Result<()> {
     }
     tracing::info!("the agent has ended");
     Ok(())
+}
+
+/// The kernel's monotonic clock.
+fn now() -> Time {
+    let now = nix::time::ClockId::CLOCK_MONOTONIC.now().expect("every Linux has this clock");
+    Time::from(now)
 }
 
 fn read_config(dir: &InstanceDir) -> anyhow::Result<AgentConfig> {
@@ -115,13 +136,27 @@ struct Agent {
     saved: Option<Memory>,
     fetcher: Arc<Fetcher>,
     news: mpsc::UnboundedSender<News>,
-    born: Instant,
+    ledger: Ledger,
+    /// What this agent begins with, until it has begun.
+    undone: Vec<Action>,
+    /// Versions that had a process coming when the agent before died.
+    lost: Vec<VersionId>,
     started: Timestamp,
     newest: Option<Arc<Release>>,
     prefetched: Option<Artifact>,
+    launcher: Option<u32>,
     status: watch::Sender<Status>,
     reports: watch::Sender<Option<Report>>,
     is_over: bool,
+}
+
+/// What the loop's state is tied to.
+struct Ends {
+    news: mpsc::UnboundedSender<News>,
+    status: watch::Sender<Status>,
+    reports: watch::Sender<Option<Report>>,
+    link: Link,
+    held: Held,
 }
 
 impl Agent {
@@ -130,10 +165,10 @@ impl Agent {
         config: &AgentConfig,
         store: Arc<dyn Store>,
         spool: Spool,
-        news: mpsc::UnboundedSender<News>,
-        status: watch::Sender<Status>,
-        reports: watch::Sender<Option<Report>>,
+        ends: Ends,
     ) -> anyhow::Result<Self> {
+        let Ends { news, status, reports, link, held } = ends;
+        let launcher = link.is_there().then(std::os::unix::process::parent_id);
         let fetcher =
             Fetcher::new(store, dir.clone()).context("cannot use the instance's folder")?;
         let fetcher = Arc::new(fetcher);
@@ -141,8 +176,28 @@ impl Agent {
         // What was good lies on the disk, unless somebody has taken it away.
         let lies = |good: &Release| fetcher.artifact_path(&good.artifact.digest).exists();
         memory.good = memory.good.filter(lies);
-        let machine = Machine::new(memory.retained());
-        let runner = Runner::new(dir.clone(), config.clone(), fetcher.clone(), spool, news.clone());
+        let (ledger, handed) =
+            Ledger::open(&dir.handover()).context("cannot use the handover's file")?;
+        let mut runner = Runner::new(
+            dir.clone(),
+            config.clone(),
+            fetcher.clone(),
+            spool,
+            news.clone(),
+            (link, held),
+        );
+        let handed = handed.unwrap_or_else(|error| {
+            tracing::error!(%error, "what the agent before left is not understood: the app starts anew");
+            None
+        });
+        let (machine, undone, lost) = match handed {
+            Some(handed) => take_over(&mut runner, handed),
+            None => {
+                let machine = start_anew(dir, &mut runner, &memory)?;
+                let actions = machine.begin();
+                (machine, actions, Vec::new())
+            }
+        };
         Ok(Self {
             dir: dir.clone(),
             instance: config.instance.clone(),
@@ -153,9 +208,12 @@ impl Agent {
             saved: None,
             fetcher,
             news,
-            born: Instant::now(),
+            ledger,
+            undone,
+            lost,
             started: Timestamp::now(),
             prefetched: None,
+            launcher,
             status,
             reports,
             is_over: false,
@@ -163,14 +221,19 @@ impl Agent {
     }
 
     fn begin(&mut self) {
-        let actions = self.machine.begin();
+        let actions = std::mem::take(&mut self.undone);
         self.act(actions);
+        self.runner.drop_unclaimed();
+        for version in std::mem::take(&mut self.lost) {
+            self.step(Event::Exited(version, Exit::default()));
+        }
+        self.step(Event::Tick);
     }
 
     /// How long until the core wants to be woken.
     fn wake_in(&self) -> Duration {
         const NEVER: Duration = Duration::from_secs(3600);
-        self.machine.wake_at().map_or(NEVER, |at| at.saturating_sub(self.born.elapsed()))
+        self.machine.wake_at().map_or(NEVER, |at| at.saturating_sub(now()))
     }
 
     fn hear(&mut self, news: News) {
@@ -188,6 +251,23 @@ impl Agent {
                 }
                 self.step(event);
             }
+            News::Told(id, run, notice) if self.runner.runs(id, run) => match notice {
+                // The tasks about the process wait for it.
+                Notice::Ready => {}
+                Notice::Stopping => self.step(Event::Stopping(id)),
+                Notice::Extend(by) => self.step(Event::Extend(id, by)),
+                Notice::Status(status) => {
+                    self.runner.set_status(id, run, status);
+                    self.step(Event::Tick);
+                }
+                Notice::Alive => self.runner.alive(id),
+                Notice::Unwell => {
+                    tracing::warn!("the app says that it is not well, and is ended");
+                    self.runner.signal(id, Signal::SIGABRT);
+                }
+            },
+            // The last words of a process whose end is known.
+            News::Told(..) => {}
         }
     }
 
@@ -217,11 +297,16 @@ impl Agent {
     }
 
     fn step(&mut self, event: Event) {
-        let actions = self.machine.step(self.born.elapsed(), event);
+        let actions = self.machine.step(now(), event);
         self.act(actions);
     }
 
+    /// Carries out what a step called for. An agent that takes over finds what was decided, and
+    /// whether all of it was done.
     fn act(&mut self, actions: Vec<Action>) {
+        if !actions.is_empty() {
+            self.write_down(&actions);
+        }
         for action in actions {
             tracing::debug!(?action, "acts");
             match action {
@@ -229,7 +314,7 @@ impl Agent {
                 Action::Prepare { version, release, binds_itself } => {
                     self.runner.prepare(version, release, binds_itself);
                 }
-                Action::Start(version) => self.runner.start(version),
+                Action::Start(version, run) => self.runner.start(version, run),
                 Action::Steer(version) => self.runner.steer(version),
                 Action::AwaitIdle(version) => self.runner.await_idle(version),
                 Action::Terminate(version) => self.runner.signal(version, Signal::SIGTERM),
@@ -240,7 +325,21 @@ impl Agent {
             }
         }
         self.remember();
+        self.write_down(&[]);
+        self.runner.clean_up();
         self.publish();
+    }
+
+    fn write_down(&mut self, undone: &[Action]) {
+        let standing = self.runner.standing();
+        let written = if self.is_over {
+            self.ledger.clear()
+        } else {
+            self.ledger.write(&self.machine, undone, &standing)
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, "the handover cannot be written: another agent would start the app anew");
+        }
     }
 
     fn fetch(&self, release: Arc<Release>) {
@@ -346,6 +445,7 @@ impl Agent {
             written: self.started,
             agent: AgentReport {
                 pid: std::process::id(),
+                launcher: self.launcher,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: self.started,
             },
@@ -371,6 +471,42 @@ impl Agent {
 
     fn version(&self, view: VersionView) -> Option<VersionReport> {
         let (pid, started) = self.runner.process(view.id)?;
-        Some(VersionReport { release: view.release, pid, started, restarts: view.restarts })
+        let status = self.runner.status(view.id);
+        Some(VersionReport { release: view.release, pid, started, restarts: view.restarts, status })
     }
+}
+
+/// Goes on where the agent before died.
+fn take_over(runner: &mut Runner, handed: Handover) -> (Machine, Vec<Action>, Vec<VersionId>) {
+    let Handover { machine, undone, standing, .. } = handed;
+    let starting: Vec<(VersionId, RunId)> = undone
+        .iter()
+        .filter_map(|action| match action {
+            Action::Start(version, run) => Some((*version, *run)),
+            _ => None,
+        })
+        .collect();
+    runner.take_over(standing, &starting);
+    let (actions, lost) = machine.take_over(undone, |version| runner.has_process(version));
+    tracing::info!(actions = actions.len(), lost = lost.len(), "took over from the agent before");
+    (machine, actions, lost)
+}
+
+/// Nothing tells what an agent before has left, or the machine has started anew.
+fn start_anew(dir: &InstanceDir, runner: &mut Runner, memory: &Memory) -> anyhow::Result<Machine> {
+    let ended = process::sweep(INSTANCE_DIR, dir.path().as_os_str());
+    match ended.context("cannot look for processes of an earlier agent")? {
+        0 => {}
+        count => tracing::warn!(count, "ended processes that an earlier agent had left"),
+    }
+    runner.take_over(Default::default(), &[]);
+    match std::fs::remove_dir_all(dir.runs()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", dir.runs().display()));
+        }
+        _ => {}
+    }
+    // No earlier core has come so far: it would have had to start a process every millisecond.
+    let runs_begun = Timestamp::now().as_millisecond().try_into().unwrap_or(0);
+    Ok(Machine::new(memory.retained(), runs_begun))
 }

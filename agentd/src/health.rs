@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::link::{Held, Link};
 
 /// What there is to be told.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +81,19 @@ fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>>
     response
 }
 
-/// Binds the health address.
+/// Binds the health address, or takes the socket there that was held while no agent lived.
 ///
 /// # Errors
 /// What the kernel says, above all that the address is in use.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn listen(address: SocketAddr, link: &Link, held: &mut Held) -> std::io::Result<TcpListener> {
+    const NAME: &str = "health";
+    if let Some(socket) = held.remove(NAME).map(std::net::TcpListener::from)
+        && socket.local_addr()? == address
+    {
+        return TcpListener::from_std(socket);
+    }
+    let socket = std::net::TcpListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    link.hold(NAME, socket.as_fd());
+    TcpListener::from_std(socket)
 }

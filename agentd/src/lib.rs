@@ -14,8 +14,10 @@
 //! - [`switch`] is that core: pure, without I/O, clock or chance.
 //! - [`sockets`] owns the listening sockets and steers new connections between versions.
 //! - [`process`] starts and signals the app's processes; [`executable`] says what could never be
-//!   started; [`readiness`] says when one is ready;
+//!   started; [`readiness`] says when one is ready, and [`notices`] what it says of itself;
 //!   [`drain`] when an old one has nothing left to do.
+//! - [`launcher`] is the process that the agent lives under, and [`link`] the talk with it;
+//!   [`handover`] is what a new agent takes over from one that died.
 //! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
 //!   [`health`] answers the load balancer.
@@ -26,10 +28,14 @@ pub mod drain;
 pub mod executable;
 pub mod fetch;
 mod follow;
+pub mod handover;
 pub mod health;
+pub mod launcher;
+pub mod link;
 pub mod lock;
 pub mod logs;
 pub mod memory;
+pub mod notices;
 pub mod pace;
 pub mod probe;
 pub mod process;

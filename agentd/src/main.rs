@@ -25,7 +25,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run an instance's agent
+    /// Run an instance's agent, and start it anew whenever it dies
+    Launch {
+        /// The instance's folder, with its agent.json
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Run an instance's agent alone: what `launch` starts
     Run {
         /// The instance's folder, with its agent.json
         #[arg(long)]
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
+        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose),
         Command::Run { dir } => run(InstanceDir(dir), level),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
@@ -55,8 +62,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The app's processes are forked on this thread, which lives as long as the agent: the kernel
-/// ends them when it goes.
+fn launch(dir: InstanceDir, verbose: bool) -> anyhow::Result<()> {
+    let dir = InstanceDir(std::path::absolute(dir.path())?);
+    let flags = verbose.then(|| "-v".to_owned()).into_iter().collect();
+    agentd::launcher::run(dir, flags)
+}
+
 fn run(dir: InstanceDir, level: LevelFilter) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
     let spool = Spool::open(dir.logs())

@@ -6,18 +6,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram as StdDatagram};
 use std::time::Duration;
 
-use deploy::id::Id;
 use deploy::settings::Health;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
-};
-use nix::unistd::{Pid, getsid};
-use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// How long an app that says nothing must live until it is taken for ready.
 const SILENT_READY_AFTER: Duration = Duration::from_secs(5);
@@ -34,7 +27,7 @@ const NAME_MAX: usize = NOTIFY_SOCKET.len() - 1;
 const PIECE: usize = 256 * 1024;
 
 /// What an app's code can do, as far as its bytes tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abilities {
     /// It takes sockets that it is handed.
     pub takes_sockets: bool,
@@ -98,84 +91,20 @@ impl Abilities {
     }
 }
 
-/// Where one version's processes say how they are (sd_notify(3)).
-#[derive(Debug)]
-pub struct NotifySocket {
-    socket: UnixDatagram,
-    name: String,
-}
-
-impl NotifySocket {
-    /// A socket with a new name. In the abstract namespace: paths of sockets are short, folders of
-    /// instances may be long.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn open() -> io::Result<Self> {
-        let name = format!("engr-notify-{}", Id::random());
-        let socket = StdDatagram::bind_addr(&UnixAddr::from_abstract_name(&name)?)?;
-        socket.set_nonblocking(true)?;
-        setsockopt(&socket, sockopt::PassCred, &true)?;
-        Ok(Self { socket: UnixDatagram::from_std(socket)?, name: format!("@{name}") })
-    }
-
-    /// The value of `NOTIFY_SOCKET`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Waits for `READY=1` from the session of the process `leader`.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub async fn ready(&self, leader: u32) -> io::Result<()> {
-        loop {
-            let (message, sender) =
-                self.socket.async_io(Interest::READABLE, || receive(&self.socket)).await?;
-            let is_ready = message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
-            if is_ready && sender.is_some_and(|sender| is_of_session(sender.pid(), leader)) {
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn receive(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Option<UnixCredentials>)> {
-    use std::os::fd::AsRawFd;
-    let mut bytes = [0; 4096];
-    let mut space = nix::cmsg_space!(UnixCredentials);
-    let mut parts = [io::IoSliceMut::new(&mut bytes)];
-    let received =
-        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
-    let sender = received.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmCredentials(sender) => Some(sender),
-        _ => None,
-    });
-    let length = received.bytes;
-    Ok((bytes[..length].to_vec(), sender))
-}
-
-/// Every process of the app belongs to the session that its first process leads.
-fn is_of_session(pid: i32, leader: u32) -> bool {
-    getsid(Some(Pid::from_raw(pid)))
-        .is_ok_and(|session| i64::from(session.as_raw()) == i64::from(leader))
-}
-
 /// Waits until the process is ready. Its end, and its deadline, are for others to see.
 ///
-/// `lead` is told the source port of each probe before it is sent, and `None` after it.
+/// `said` becomes true when the app has said that it is ready. `lead` is told the source port of each probe before it is sent, and `None` after it.
 ///
 /// # Errors
 /// What the kernel says about the sockets that this takes.
 pub async fn wait(
     abilities: Abilities,
-    notify: &NotifySocket,
-    leader: u32,
+    said: &mut watch::Receiver<bool>,
     health: Option<(&Health, SocketAddr)>,
     mut lead: impl FnMut(Option<u16>),
 ) -> io::Result<()> {
     if abilities.tells_readiness {
-        notify.ready(leader).await?;
+        until_said(said).await;
     }
     match health {
         Some((health, address)) => until_healthy(health, address, &mut lead).await,
@@ -183,10 +112,17 @@ pub async fn wait(
         None => {
             // It may speak though its bytes do not show it (a packed executable).
             tokio::select! {
-                ready = notify.ready(leader) => ready,
+                () = until_said(said) => Ok(()),
                 () = tokio::time::sleep(SILENT_READY_AFTER) => Ok(()),
             }
         }
+    }
+}
+
+/// Waits until the app has said it. One that cannot be heard any more never says it.
+async fn until_said(said: &mut watch::Receiver<bool>) {
+    if said.wait_for(|said| *said).await.is_err() {
+        std::future::pending().await
     }
 }
 

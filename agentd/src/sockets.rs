@@ -5,17 +5,19 @@
 //! socket that a new connection goes to. So a version that nobody is to reach yet can listen
 //! already, and going from one version to the next, or back, is one `setsockopt`.
 //!
-//! The kernel numbers a group's sockets in the order in which they began to listen. When one is
-//! closed for good the last takes its number (`reuseport_detach_sock` in `net/core/sock_reuseport.c`),
-//! and so does [`Group::remove`]. A socket is closed for good only when nobody holds it any more:
-//! callers remove a version after its processes have ended.
+//! The kernel numbers a group's sockets in the order in which they began to listen. When one leaves
+//! the last takes its number (`reuseport_detach_sock` in `net/core/sock_reuseport.c`), and so does
+//! [`Group::remove`]. A socket leaves when it is shut down, whoever still holds it: the launcher and
+//! the service manager do, and close theirs later. Callers remove a version after its processes have
+//! ended.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::switch::VersionId;
@@ -31,19 +33,67 @@ pub struct Group {
     address: SocketAddr,
     members: Vec<Member>,
     steered: Option<VersionId>,
+    /// Of the new connections so many of a thousand go to this version, whichever gets the others.
+    share: Option<(u16, VersionId)>,
 }
 
 #[derive(Debug)]
 struct Member {
     socket: Socket,
+    inode: u64,
     /// The versions that share this socket: more than one where they run one after the other.
     owners: Vec<VersionId>,
+}
+
+/// A group, to be handed over to another agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GroupStanding {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its sockets in the kernel's order: inode, and the versions that have it.
+    pub members: Vec<(u64, Vec<VersionId>)>,
+    /// Which version gets new connections.
+    pub steered: Option<VersionId>,
+    /// See [`Group::share_out`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<(u16, VersionId)>,
 }
 
 impl Group {
     /// An empty group for this address.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, members: Vec::new(), steered: None }
+        Self { address, members: Vec::new(), steered: None, share: None }
+    }
+
+    /// What is handed over of it.
+    pub fn standing(&self) -> GroupStanding {
+        let members = self.members.iter().map(|it| (it.inode, it.owners.clone())).collect();
+        let Self { address, steered, share, .. } = *self;
+        GroupStanding { address, members, steered, share }
+    }
+
+    /// The group of an agent that died, with the sockets that `find` still has by their inodes.
+    ///
+    /// # Errors
+    /// What the kernel says when they are steered.
+    pub fn take_over(
+        standing: &GroupStanding,
+        mut find: impl FnMut(u64, &[VersionId]) -> Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut group = Self::new(standing.address);
+        (group.steered, group.share) = (standing.steered, standing.share);
+        for (inode, owners) in &standing.members {
+            match find(*inode, owners) {
+                Some(socket) => {
+                    let (socket, owners) = (Socket::from(socket), owners.clone());
+                    group.members.push(Member { socket, inode: *inode, owners });
+                }
+                None => tracing::warn!(address = %group.address, ?owners, "a socket is lost"),
+            }
+        }
+        group.program(None)?;
+        Ok(group)
     }
 
     /// Where it listens.
@@ -58,16 +108,31 @@ impl Group {
     /// What the kernel says, above all that the address is in use.
     pub fn add(&mut self, version: VersionId) -> io::Result<()> {
         let socket = bind(self.address)?;
+        let inode = nix::sys::stat::fstat(&socket)?.st_ino;
         let is_first = self.members.is_empty();
         if is_first {
-            program::attach(&socket, program::Steering { serving: 0, probe: None })?;
+            program::attach(&socket, program::Steering::default())?;
         }
         socket.listen(BACKLOG)?;
-        self.members.push(Member { socket, owners: vec![version] });
+        self.members.push(Member { socket, inode, owners: vec![version] });
         if is_first {
             self.steered = Some(version);
         }
         Ok(())
+    }
+
+    /// Takes a socket in that listens already, as the last of the group.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn join(&mut self, version: VersionId, inode: u64, socket: OwnedFd) -> io::Result<()> {
+        let is_first = self.members.is_empty();
+        let (socket, owners) = (Socket::from(socket), vec![version]);
+        self.members.push(Member { socket, inode, owners });
+        if is_first {
+            self.steered = Some(version);
+        }
+        self.program(None)
     }
 
     /// Lets `version` take over the socket of `other`, with the connections that wait in it. Gives
@@ -92,7 +157,16 @@ impl Group {
         if self.index(version).is_none() {
             return Ok(());
         }
-        self.steered = Some(version);
+        (self.steered, self.share) = (Some(version), None);
+        self.program(None)
+    }
+
+    /// Of the new connections so many of a thousand go to `version`, until the next [`Self::steer`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn share_out(&mut self, per_mille: u16, version: VersionId) -> io::Result<()> {
+        self.share = self.index(version).map(|_| (per_mille, version));
         self.program(None)
     }
 
@@ -109,7 +183,18 @@ impl Group {
     fn program(&self, probe: Option<(u16, u32)>) -> io::Result<()> {
         let Some(first) = self.members.first() else { return Ok(()) };
         let serving = self.steered.and_then(|version| self.index(version)).unwrap_or(0);
-        program::attach(&first.socket, program::Steering { serving, probe })
+        let share = self.share.and_then(|(per_mille, it)| Some((per_mille, self.index(it)?)));
+        program::attach(&first.socket, program::Steering { serving, probe, share })
+    }
+
+    /// The inode of the version's socket.
+    pub fn inode(&self, version: VersionId) -> Option<u64> {
+        self.members.iter().find(|member| member.owners.contains(&version)).map(|it| it.inode)
+    }
+
+    /// The inodes of all sockets here.
+    pub fn inodes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.members.iter().map(|member| member.inode)
     }
 
     /// The descriptor of the version's socket.
@@ -126,20 +211,36 @@ impl Group {
         self.socket(version).map_or(Ok(0), waiting)
     }
 
-    /// The version has no process any more, and gives its socket up.
+    /// The version has no process any more, and gives its socket up. Gives the inodes of the
+    /// sockets that nobody has any more.
     ///
     /// # Errors
     /// What the kernel says when the others' numbers change.
-    pub fn remove(&mut self, version: VersionId) -> io::Result<()> {
+    pub fn remove(&mut self, version: VersionId) -> io::Result<Vec<u64>> {
         for member in &mut self.members {
             member.owners.retain(|owner| *owner != version);
         }
-        let before = self.members.len();
+        let mut removed = Vec::new();
         while let Some(index) = self.members.iter().position(|member| member.owners.is_empty()) {
             // As the kernel does: the last one takes the free number.
-            self.members.swap_remove(index);
+            let member = self.members.swap_remove(index);
+            removed.push(member.inode);
+            member.leave()?;
         }
-        if self.members.len() == before { Ok(()) } else { self.program(None) }
+        if !removed.is_empty() {
+            self.program(None)?;
+        }
+        Ok(removed)
+    }
+
+    /// All sockets leave; gives their inodes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn close(self) -> io::Result<Vec<u64>> {
+        let inodes = self.inodes().collect();
+        self.members.into_iter().try_for_each(Member::leave)?;
+        Ok(inodes)
     }
 
     /// Whether no version has a socket here.
@@ -150,6 +251,13 @@ impl Group {
     fn index(&self, version: VersionId) -> Option<u32> {
         let index = self.members.iter().position(|member| member.owners.contains(&version))?;
         u32::try_from(index).ok()
+    }
+}
+
+impl Member {
+    /// Leaves its group now, whoever else still holds the socket.
+    fn leave(self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Both)
     }
 }
 

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Tells a daemon of a local fleet which lock file it is started to take: until it has, it is known
+/// by this. Not handed on to what the daemon starts.
+pub const LOCK_TO_TAKE: &str = "ENGR_LOCK_TO_TAKE";
+
 /// The settings of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,7 +62,8 @@ impl InstanceDir {
         self.0.join("agent.json")
     }
 
-    /// Held by `flock` while an agent lives; its text is the agent's process id.
+    /// Held by `flock` while a launcher lives, or an agent that has none; its text is that one's
+    /// process id, once an agent was up.
     pub fn lock(&self) -> PathBuf {
         self.0.join("agent.lock")
     }
@@ -76,6 +81,21 @@ impl InstanceDir {
     /// What is being brought; nothing in it survives an agent's start.
     pub fn incoming(&self) -> PathBuf {
         self.0.join("incoming")
+    }
+
+    /// One folder for each run of the app's process: its ticket, and its output on its way.
+    pub fn runs(&self) -> PathBuf {
+        self.0.join("runs")
+    }
+
+    /// What an agent takes over from one that died.
+    pub fn handover(&self) -> PathBuf {
+        self.0.join("handover")
+    }
+
+    /// The agents that updates have brought, each under its digest, and which is chosen.
+    pub fn agents(&self) -> PathBuf {
+        self.0.join("agents")
     }
 
     /// What the agent remembers from one life to the next.

@@ -37,7 +37,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         instance: "app-1".to_owned(),
         written: at(1_000),
         looked: None,
-        agent: Agent { pid: 1, version: "0.1.0".to_owned(), started: at(0) },
+        agent: Agent { pid: 1, launcher: None, version: "0.1.0".to_owned(), started: at(0) },
         addresses: Vec::new(),
         seen,
         phase,

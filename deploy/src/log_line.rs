@@ -18,7 +18,20 @@ pub struct LogLine {
     /// The line without its end. Bytes that are no UTF-8 are shown as U+FFFD.
     #[serde(rename = "l")]
     pub text: String,
+    /// Which bytes of the app's output it was. None for the agent's own lines.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
+
+/// Where a line was cut from: by this an agent that takes over knows what has been written down.
+/// In the file it is `[run, end]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source(
+    /// The run of the app's process, by the agent's own numbers.
+    pub u64,
+    /// Where the line ends in the stream's bytes of that run, counted from 0.
+    pub u64,
+);
 
 /// Where a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

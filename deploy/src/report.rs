@@ -55,6 +55,9 @@ pub struct Report {
 pub struct Agent {
     /// Its process.
     pub pid: u32,
+    /// The process that starts it anew when it dies, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<u32>,
     /// Its version, as `agentd --version` has it.
     pub version: String,
     /// When it started.
@@ -73,6 +76,9 @@ pub struct Version {
     pub started: Timestamp,
     /// How often this version was started again after it had ended by itself.
     pub restarts: u32,
+    /// What it says that it does (`STATUS=` of sd_notify(3)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// What an instance is doing, on the way from one release to the next.

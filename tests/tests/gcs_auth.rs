@@ -125,7 +125,7 @@ fn a_service_account_signs_by_itself() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr
@@ -160,7 +160,7 @@ fn a_login_gives_its_refresh_token() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr
@@ -190,7 +190,7 @@ fn a_service_account_is_impersonated() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr
@@ -219,7 +219,7 @@ fn another_providers_identity_is_exchanged() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr
@@ -251,7 +251,7 @@ fn a_machine_has_a_metadata_server() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr
@@ -300,7 +300,7 @@ fn gcloud_is_asked_for_its_login() {
     $ engr web status
     web has no release yet: `engr web deploy`
 
-    no instances: start `agentd run` on machines of shop: they take it from the bucket
+    no instances: start `agentd launch` on machines of shop: they take it from the bucket
     (0)
     $ engr doctor
     engr

@@ -109,7 +109,7 @@ fn a_missing_bucket_is_shown_and_made_only_if_somebody_says_so() {
         insta::assert_snapshot!(bench.place.engr(&["hello", "sync"]), @"
         $ engr hello sync
         ! engr: this version of engr does not make machines, and hello runs in project shop
-        !   → start `agentd run` on each machine by its own means
+        !   → start `agentd launch` on each machine by its own means
         !   → or run hello here: `engr hello config:set project local`
         (2)
         ");

@@ -58,6 +58,7 @@ fn daemons(fleet: &Fleet) -> BTreeMap<&'static str, usize> {
     let mut count = BTreeMap::new();
     for Process { command, .. } in fleet.processes() {
         let name = match &command {
+            command if command.contains("agentd launch") => "launcher",
             command if command.contains("agentd run") => "agent",
             command if command.contains("agentd balance") => "balancer",
             command if command.contains("/engr ") => "engr",
@@ -96,7 +97,11 @@ fn engr_killed_in_a_deploy() {
         fleet.must(&["sync"]);
         let check = if round % 5 == 3 { converged } else { serves };
         assert_eq!(check(&fleet, 1), current, "{killed}");
-        assert_eq!(daemons(&fleet), BTreeMap::from([("agent", 2), ("balancer", 1)]), "{killed}");
+        assert_eq!(
+            daemons(&fleet),
+            BTreeMap::from([("agent", 2), ("balancer", 1), ("launcher", 2)]),
+            "{killed}"
+        );
     }
     println!("{published} of {KILLS} had published");
     assert!(published > 0 && published < KILLS as u64, "the kills all came at one side");

@@ -13,16 +13,21 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
 use crate::fetch::Fetcher;
+use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
-use crate::process::{self};
+use crate::notices::Notice;
+use crate::process::handle::Handle;
 use crate::readiness::Abilities;
 use crate::sockets::Groups;
-use crate::switch::{Event, VersionId};
+use crate::switch::{Event, RunId, VersionId};
 
+mod adopt;
+mod names;
 mod prepare;
 mod start;
 mod watcher;
 
+pub use adopt::Standing;
 use watcher::until_idle;
 
 /// The variable by which an instance's processes are known: its folder.
@@ -35,6 +40,8 @@ pub enum News {
     Event(Event),
     /// What an artifact's bytes tell of it; or why they do not.
     Looked(VersionId, Result<Found, String>),
+    /// What the run of a version says of itself, but for its readiness.
+    Told(VersionId, RunId, Notice),
 }
 
 /// What an artifact's bytes tell of it.
@@ -53,8 +60,13 @@ pub struct Runner {
     fetcher: Arc<Fetcher>,
     spool: Spool,
     news: UnboundedSender<News>,
+    link: Link,
+    /// What the launcher held for this agent and nothing has taken yet.
+    held: Held,
     groups: Arc<Mutex<Groups>>,
     versions: HashMap<VersionId, Version>,
+    /// Runs that have ended, and whose traces are to go when that is written down.
+    finished: Vec<RunId>,
     /// What was seen to bind its ports by itself, though its bytes say otherwise.
     self_binders: Arc<Mutex<HashSet<Identity>>>,
 }
@@ -75,9 +87,18 @@ struct Version {
 /// A process of a version, and the tasks about it.
 #[derive(Debug)]
 struct Process {
+    run: RunId,
     pid: u32,
+    /// See [`crate::process::handle::start_time`].
+    start: u64,
+    /// None: it has ended, and the news of it is on its way.
+    handle: Option<Arc<Handle>>,
     started: Timestamp,
     is_ready: bool,
+    /// What it says that it does.
+    status: Option<String>,
+    /// The inodes of the sockets that it was handed.
+    handed: Vec<u64>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -103,6 +124,7 @@ impl Runner {
         fetcher: Arc<Fetcher>,
         spool: Spool,
         news: UnboundedSender<News>,
+        (link, held): (Link, Held),
     ) -> Self {
         Self {
             dir,
@@ -110,8 +132,11 @@ impl Runner {
             fetcher,
             spool,
             news,
+            link,
+            held,
             groups: Arc::default(),
             versions: HashMap::new(),
+            finished: Vec::new(),
             self_binders: Arc::default(),
         }
     }
@@ -156,7 +181,9 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            process::signal(process.pid, signal);
+            if let Some(handle) = &process.handle {
+                handle.signal(signal);
+            }
         }
     }
 
@@ -184,20 +211,70 @@ impl Runner {
 
     /// The version's process has ended.
     pub fn ended(&mut self, id: VersionId) {
-        if let Some(version) = self.versions.get_mut(&id) {
-            version.process = None;
+        if let Some(process) = self.versions.get_mut(&id).and_then(|it| it.process.take()) {
+            self.finished.push(process.run);
+        }
+    }
+
+    /// Removes the traces of runs that have ended. Their end is written down: nobody will ask for
+    /// their tickets again.
+    pub fn clean_up(&mut self) {
+        for run in self.finished.drain(..) {
+            names::of_run(run).iter().for_each(|name| self.link.drop(name));
+            let folder = names::run_folder(&self.dir, run);
+            if let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, folder = %folder.display(), "traces of a run are left");
+            }
         }
     }
 
     /// Closes the version's sockets and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
-        lock(&self.groups).retain(|_, group| {
-            if let Err(error) = group.remove(id) {
-                tracing::error!(%error, address = %group.address(), "cannot steer connections");
+        let mut removed = Vec::new();
+        lock(&self.groups).retain(|port, group| {
+            match group.remove(id) {
+                Ok(inodes) => removed.extend(inodes.into_iter().map(|inode| (*port, inode))),
+                Err(error) => {
+                    tracing::error!(%error, address = %group.address(), "cannot steer connections");
+                }
             }
             !group.is_empty()
         });
+        for (port, inode) in removed {
+            self.link.drop(&names::socket(port, inode));
+        }
+    }
+
+    /// What the version's process says that it does.
+    pub fn status(&self, id: VersionId) -> Option<String> {
+        self.versions.get(&id)?.process.as_ref()?.status.clone()
+    }
+
+    /// The process of that run says what it does.
+    pub fn set_status(&mut self, id: VersionId, run: RunId, status: String) {
+        let process = self.versions.get_mut(&id).and_then(|version| version.process.as_mut());
+        if let Some(process) = process.filter(|process| process.run == run) {
+            process.status = Some(status).filter(|status| !status.is_empty());
+        }
+    }
+
+    /// The version's process says that it is alive.
+    pub fn alive(&self, id: VersionId) {
+        tracing::trace!(version = id.0, "the app is alive");
+    }
+
+    /// Whether the version has a process, or had one whose end is not told yet.
+    pub fn has_process(&self, id: VersionId) -> bool {
+        self.versions.get(&id).is_some_and(|version| version.process.is_some())
+    }
+
+    /// Whether this is the version's process now.
+    pub fn runs(&self, id: VersionId, run: RunId) -> bool {
+        let process = self.versions.get(&id).and_then(|version| version.process.as_ref());
+        process.is_some_and(|process| process.run == run)
     }
 
     /// The version's process, and since when it runs.

@@ -9,28 +9,47 @@ use std::sync::Arc;
 use deploy::Timestamp;
 use deploy::log_line::Stream;
 use deploy::release::Release;
-use tokio::process::Child;
+use tokio::sync::watch;
 
 use super::watcher::Watcher;
-use super::{INSTANCE_DIR, News, Process, Runner, cannot_execute, lock};
-use crate::logs::capture;
-use crate::process::{self, Launch};
-use crate::readiness::NotifySocket;
+use super::{INSTANCE_DIR, News, Process, Runner, cannot_execute, lock, names};
+use crate::logs::capture::{Capture, Files};
+use crate::notices::NotifySocket;
+use crate::process::handle::{self, Handle};
+use crate::process::{self, Launch, ticket};
 use crate::sockets::Group;
-use crate::switch::{Event, VersionId};
+use crate::switch::{Event, RunId, VersionId};
 
 /// What of the agent's own environment the app gets too.
 const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE"];
 
+/// A process, as it was begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) run: RunId,
+    pub(super) pid: u32,
+    /// See [`handle::start_time`].
+    pub(super) start: u64,
+    pub(super) started: Timestamp,
+    /// The inodes of the sockets that it was handed.
+    pub(super) handed: Vec<u64>,
+    pub(super) is_ready: bool,
+}
+
 impl Runner {
-    /// Starts a process of the version.
-    pub fn start(&mut self, id: VersionId) {
-        if let Err(message) = self.try_start(id) {
+    /// Starts a process of the version. An agent before this one may have begun it: what that one
+    /// has started is taken for its process.
+    pub fn start(&mut self, id: VersionId, run: RunId) {
+        if !self.runs(id, run)
+            && let Err(message) = self.try_start(id, run)
+        {
+            // Nothing of the run is left that the next one would need.
+            self.finished.push(run);
             let _ = self.news.send(News::Event(Event::StartFailed(id, message)));
         }
     }
 
-    fn try_start(&mut self, id: VersionId) -> Result<(), String> {
+    fn try_start(&mut self, id: VersionId, run: RunId) -> Result<(), String> {
         let version = self.versions.get(&id).ok_or("the version is unknown")?;
         let release = version.release.clone();
         let sockets = if version.is_handed {
@@ -40,18 +59,73 @@ impl Runner {
             Vec::new()
         };
         let inodes = sockets.iter().filter_map(|(_, socket)| inode(socket).ok()).collect();
+        let notify =
+            self.notify_socket(run).map_err(|error| format!("no notify socket: {error}"))?;
+        let folder = names::run_folder(&self.dir, run);
+        let ticket = folder.join("ticket");
+        let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
+        let (pid, start) = match taken {
+            Some(taken) => taken,
+            None => self.launch(&release, run, sockets, notify.name())?,
+        };
+        let begun =
+            Begun { run, pid, start, started: Timestamp::now(), handed: inodes, is_ready: false };
+        self.attend(id, begun, Some(notify))
+    }
+
+    /// Starts the program, and gives its number and start time.
+    fn launch(
+        &self,
+        release: &Release,
+        run: RunId,
+        sockets: Vec<(String, OwnedFd)>,
+        notify: &str,
+    ) -> Result<(u32, u64), String> {
         let digest = &release.artifact.digest;
         let manifest = self.fetcher.read_manifest(digest);
         let manifest = manifest.map_err(|error| format!("its manifest cannot be read: {error}"))?;
-        let notify = NotifySocket::open().map_err(|error| format!("no notify socket: {error}"))?;
+        let traces = names::run_folder(&self.dir, run);
+        let output = [Stream::Out, Stream::Err].map(|it| Files::of(&traces, it).open_for_app());
+        let [out, err] = output;
+        let output = out.and_then(|out| Ok([out, err?]));
+        let output = output.map_err(|error| format!("nowhere for its output: {error}"))?;
         let folder = self.fetcher.artifact_path(digest);
-        let program = folder.join(&manifest.executable);
-        let environment = self.environment(&release, notify.name())?;
-        let args = release.settings.args.clone();
-        let launch = Launch { program, args, environment, folder, sockets };
-        let child = process::start(launch)
-            .map_err(|error| cannot_execute(&manifest.executable, &manifest.arch, &error))?;
-        self.attend(id, child, notify, inodes)
+        let ticket = traces.join("ticket");
+        let launch = Launch {
+            program: folder.join(&manifest.executable),
+            args: release.settings.args.clone(),
+            environment: self.environment(release, notify)?,
+            folder,
+            sockets,
+            output,
+            ticket: ticket.clone(),
+        };
+        match process::start(launch) {
+            // It is a child, and not reaped yet, so it has a start time whether it lives or not.
+            Ok(pid) => match handle::start_time(pid).inspect(|_| {
+                tracing::info!(release = release.number, pid, "started");
+            }) {
+                Ok(Some(start)) => Ok((pid, start)),
+                Ok(None) => Err("the process has vanished".to_owned()),
+                Err(error) => Err(format!("the process cannot be looked at: {error}")),
+            },
+            // A child of the agent that died has been quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
+                taken.ok_or_else(|| "the ticket has vanished".to_owned())
+            }
+            Err(error) => Err(cannot_execute(&manifest.executable, &manifest.arch, &error)),
+        }
+    }
+
+    fn notify_socket(&mut self, run: RunId) -> io::Result<NotifySocket> {
+        let name = names::notify(run);
+        if let Some(held) = self.held.remove(&name) {
+            return NotifySocket::take_over(held);
+        }
+        let notify = NotifySocket::open()?;
+        self.link.hold(&name, notify.as_fd());
+        Ok(notify)
     }
 
     /// One socket for each port, with its name, as copies to hand over.
@@ -74,6 +148,9 @@ impl Runner {
                     group
                         .add(id)
                         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+                    if let (Some(inode), Some(socket)) = (group.inode(id), group.socket(id)) {
+                        self.link.hold(&names::socket(*port, inode), socket);
+                    }
                 }
             }
             let socket = group.socket(id).map(|socket| socket.try_clone_to_owned());
@@ -86,9 +163,14 @@ impl Runner {
     /// An app that binds its ports by itself needs them to be free: the versions that had them
     /// have ended, and if one comes back it gets new sockets.
     fn close_sockets(&mut self, release: &Release) {
-        let mut groups = lock(&self.groups);
         for port in &release.settings.ports {
-            groups.remove(port);
+            let Some(group) = lock(&self.groups).remove(port) else { continue };
+            match group.close() {
+                Ok(inodes) => inodes
+                    .into_iter()
+                    .for_each(|inode| self.link.drop(&names::socket(*port, inode))),
+                Err(error) => tracing::error!(%error, port, "a socket cannot be closed"),
+            }
         }
     }
 
@@ -117,48 +199,72 @@ impl Runner {
         Ok(environment)
     }
 
-    /// Begins the tasks about a process: its output, its readiness, its end.
-    fn attend(
+    /// Begins the tasks about a process: its output, its readiness, its end. It may have ended.
+    pub(super) fn attend(
         &mut self,
         id: VersionId,
-        mut child: Child,
-        notify: NotifySocket,
-        handed: Vec<u64>,
+        begun: Begun,
+        notify: Option<NotifySocket>,
     ) -> Result<(), String> {
+        let Begun { run, pid, start, started, handed, is_ready } = begun;
+        let handle = Handle::open(pid, start)
+            .map_err(|error| format!("process {pid} cannot be held: {error}"))?
+            .map(Arc::new);
+        let (end, ended) = watch::channel(false);
+        let outputs = [Stream::Out, Stream::Err]
+            .map(|stream| self.capture(id, run, stream))
+            .into_iter()
+            .collect::<io::Result<Vec<Capture>>>()
+            .map_err(|error| format!("its output cannot be taken: {error}"))?;
         let version = self.versions.get_mut(&id).ok_or("the version is unknown")?;
-        let pid = child.id().ok_or("the process has ended already")?;
         let release = version.release.clone();
-        tracing::info!(release = release.number, pid, "started");
-        let number = release.number;
-        let (spool, last) = (&self.spool, &version.last_lines);
-        let out = child.stdout.take().map(|out| {
-            tokio::spawn(capture(out, number, Stream::Out, spool.clone(), last.clone()))
-        });
-        let err = child.stderr.take().map(|err| {
-            tokio::spawn(capture(err, number, Stream::Err, spool.clone(), last.clone()))
-        });
         let watcher = Watcher {
             id,
+            run,
             pid,
+            handle: handle.clone(),
+            link: self.link.clone(),
             news: self.news.clone(),
             address: self
                 .config
                 .listen
                 .address(release.settings.ports.first().copied().unwrap_or(0)),
-            release: release.clone(),
-            handed,
+            release,
+            handed: handed.clone(),
             abilities: version.abilities,
             groups: self.groups.clone(),
             binds_itself: Arc::default(),
         };
-        let readiness = tokio::spawn(watcher.clone().until_ready(notify));
-        let last = last.clone();
-        tokio::spawn(async move {
-            watcher.until_ended(child, [out, err].into_iter().flatten().collect(), last).await;
-        });
-        let tasks = vec![readiness.abort_handle()];
-        version.process = Some(Process { pid, started: Timestamp::now(), is_ready: false, tasks });
+        let ready = names::run_folder(&self.dir, run).join("ready");
+        let (said, is_said) = watch::channel(ready.exists());
+        let tasks = [
+            notify.map(|notify| tokio::spawn(watcher.clone().listen(notify, said, ready))),
+            (!is_ready).then(|| tokio::spawn(watcher.clone().until_ready(is_said))),
+        ];
+        let tasks = tasks.into_iter().flatten().map(|task| task.abort_handle()).collect();
+        let outputs = outputs.into_iter().map(|it| tokio::spawn(it.run(ended.clone()))).collect();
+        let last = version.last_lines.clone();
+        tokio::spawn(watcher.until_ended(end, outputs, last));
+        let status = None;
+        version.process =
+            Some(Process { run, pid, start, handle, started, is_ready, status, handed, tasks });
         Ok(())
+    }
+
+    fn capture(&mut self, id: VersionId, run: RunId, stream: Stream) -> io::Result<Capture> {
+        let folder = names::run_folder(&self.dir, run);
+        let (files, name) = (Files::of(&folder, stream), names::output(run, stream));
+        let fifo = match self.held.remove(&name) {
+            Some(held) => held,
+            None => {
+                let fifo = files.open_for_agent()?;
+                self.link.hold(&name, fifo.as_fd());
+                fifo
+            }
+        };
+        let version = self.versions.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        let (spool, last) = (self.spool.clone(), version.last_lines.clone());
+        Capture::new(&files, fifo, run.0, version.release.number, stream, spool, last)
     }
 }
 

@@ -2,25 +2,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deploy::release::Release;
 use nix::sys::signal::Signal;
-use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{News, lock};
 use crate::drain::Sockets;
+use crate::link::Link;
 use crate::logs::LastLines;
-use crate::process;
-use crate::readiness::{self, Abilities, NotifySocket};
+use crate::notices::{Notice, NotifySocket};
+use crate::process::handle::Handle;
+use crate::readiness::{self, Abilities};
 use crate::sockets::Groups;
-use crate::switch::{Event, VersionId};
-
-/// After a process's end, how long its output may still come from processes that it left.
-const LAST_OUTPUT_WITHIN: Duration = Duration::from_millis(300);
+use crate::switch::{Event, Exit, RunId, VersionId};
 
 /// The pause between two looks at an old version.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -33,7 +34,11 @@ const QUEUE_EMPTY_FOR: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(super) struct Watcher {
     pub(super) id: VersionId,
+    pub(super) run: RunId,
     pub(super) pid: u32,
+    /// None: it has ended.
+    pub(super) handle: Option<Arc<Handle>>,
+    pub(super) link: Link,
     pub(super) news: UnboundedSender<News>,
     pub(super) address: Option<SocketAddr>,
     pub(super) release: Arc<Release>,
@@ -44,7 +49,34 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) async fn until_ready(self, notify: NotifySocket) {
+    /// Hears what the app says of itself. That it is ready is said once: it lies on the disk, as the
+    /// file `ready`, before the word for it is gone.
+    pub(super) async fn listen(
+        self,
+        notify: NotifySocket,
+        said: watch::Sender<bool>,
+        ready: PathBuf,
+    ) {
+        let heard = async || -> io::Result<()> {
+            loop {
+                for notice in notify.next(self.pid).await? {
+                    if notice == Notice::Ready {
+                        std::fs::write(&ready, "")?;
+                        said.send_replace(true);
+                    } else {
+                        let _ = self.news.send(News::Told(self.id, self.run, notice));
+                    }
+                }
+                notify.done()?;
+            }
+        };
+        if let Err(error) = heard().await {
+            tracing::error!(%error, "the app's own word cannot be heard any more");
+            std::future::pending().await
+        }
+    }
+
+    pub(super) async fn until_ready(self, mut said: watch::Receiver<bool>) {
         let port = self.release.settings.ports.first().copied();
         let health = self.release.settings.health.as_ref().zip(self.address);
         let lead = |source: Option<u16>| {
@@ -56,7 +88,7 @@ impl Watcher {
             }
         };
         let waited = tokio::select! {
-            waited = readiness::wait(self.abilities, &notify, self.pid, health, lead) => waited,
+            waited = readiness::wait(self.abilities, &mut said, health, lead) => waited,
             () = self.until_it_binds() => return self.make_way(),
         };
         if let Err(error) = waited {
@@ -85,7 +117,9 @@ impl Watcher {
     fn make_way(&self) {
         tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
         self.binds_itself.store(true, Ordering::Relaxed);
-        process::signal(self.pid, Signal::SIGKILL);
+        if let Some(handle) = &self.handle {
+            handle.signal(Signal::SIGKILL);
+        }
     }
 
     fn has_own_listener(&self) -> bool {
@@ -98,28 +132,20 @@ impl Watcher {
         })
     }
 
+    /// Waits for its end, and says how it was. `end` tells those who take its output.
     pub(super) async fn until_ended(
         self,
-        mut child: Child,
-        outputs: Vec<tokio::task::JoinHandle<()>>,
+        end: watch::Sender<bool>,
+        outputs: Vec<JoinHandle<()>>,
         last: LastLines,
     ) {
-        let status = child.wait().await;
-        let outputs_end = async {
-            for output in outputs {
-                // A panic there was printed, and loses lines, not the end.
-                let _ = output.await;
-            }
-        };
-        // Processes that it left may hold its output open: then this is all that it said.
-        let _ = tokio::time::timeout(LAST_OUTPUT_WITHIN, outputs_end).await;
-        let mut exit = match status {
-            Ok(status) => process::exit_of(status),
-            Err(error) => {
-                tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
-                crate::switch::Exit::default()
-            }
-        };
+        let mut exit = self.ended().await;
+        // What it wrote before its end is there by now.
+        end.send_replace(true);
+        for output in outputs {
+            // A panic there was printed, and loses lines, not the end.
+            let _ = output.await;
+        }
         let in_use =
             |line: &String| line.contains("ddress already in use") || line.contains("EADDRINUSE");
         let binds_itself = self.binds_itself.load(Ordering::Relaxed);
@@ -127,6 +153,25 @@ impl Watcher {
         exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
         tracing::info!(release = self.release.number, pid = self.pid, "{exit}");
         let _ = self.news.send(News::Event(Event::Exited(self.id, exit)));
+    }
+
+    async fn ended(&self) -> Exit {
+        let Some(handle) = &self.handle else {
+            return self.link.ended(self.pid).await.unwrap_or_default();
+        };
+        if let Err(error) = handle.ended().await {
+            tracing::error!(%error, pid = self.pid, "the app's end cannot be waited for");
+            std::future::pending::<()>().await;
+        }
+        match handle.reap() {
+            Ok(Some(exit)) => exit,
+            // Another one's child: an agent before this one has started it.
+            Ok(None) => self.link.ended(self.pid).await.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
+                Exit::default()
+            }
+        }
     }
 }
 

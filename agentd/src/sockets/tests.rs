@@ -108,3 +108,64 @@ fn it_is_seen_whether_another_can_bind_beside() {
     let alone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     assert!(!can_bind_beside(alone.local_addr().unwrap()));
 }
+
+/// The launcher and the service manager hold the sockets too, and close theirs at their own time.
+#[test]
+fn a_socket_leaves_though_others_hold_it() {
+    let mut group = v4();
+    for version in [A, B] {
+        group.add(version).unwrap();
+    }
+    let held: Vec<OwnedFd> =
+        [A, B].map(|it| group.socket(it).unwrap().try_clone_to_owned().unwrap()).into();
+    group.steer(B).unwrap();
+    assert_eq!(group.remove(A).unwrap().len(), 1);
+    assert_eq!(spread(&group, &[B], 40), [40]);
+    group.add(C).unwrap();
+    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+    group.steer(C).unwrap();
+    assert_eq!(spread(&group, &[B, C], 40), [0, 40]);
+    drop(held);
+    assert_eq!(spread(&group, &[B, C], 40), [0, 40]);
+    group.steer(B).unwrap();
+    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+}
+
+#[test]
+fn another_agent_takes_a_group_over_as_it_stands() {
+    let mut group = v4();
+    for version in [A, B, C] {
+        group.add(version).unwrap();
+    }
+    group.steer(B).unwrap();
+    group.remove(A).unwrap();
+    let standing = group.standing();
+    let mut held: std::collections::HashMap<u64, OwnedFd> = [B, C]
+        .map(|it| {
+            let socket = group.socket(it).unwrap().try_clone_to_owned().unwrap();
+            (group.inode(it).unwrap(), socket)
+        })
+        .into();
+    drop(group);
+    let mut group = Group::take_over(&standing, |inode, _| held.remove(&inode)).unwrap();
+    assert_eq!(group.standing(), standing);
+    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+    group.steer(C).unwrap();
+    group.remove(B).unwrap();
+    assert_eq!(spread(&group, &[C], 40), [40]);
+}
+
+#[test]
+fn a_share_is_a_share() {
+    let mut group = v4();
+    for version in [A, B] {
+        group.add(version).unwrap();
+    }
+    group.share_out(250, B).unwrap();
+    let [a, b] = spread(&group, &[A, B], 800)[..] else { panic!("two versions") };
+    assert_eq!(a + b, 800);
+    // Five standard deviations of 12.2.
+    assert!((138..=262).contains(&b), "{b} of 800");
+    group.steer(A).unwrap();
+    assert_eq!(spread(&group, &[A, B], 40), [40, 0]);
+}

@@ -26,5 +26,5 @@ mod tests;
 
 pub use machine::Machine;
 pub use types::{
-    Action, Event, Exit, Record, Retained, Snapshot, Time, VersionId, VersionView, Way,
+    Action, Event, Exit, Record, Retained, RunId, Snapshot, Time, VersionId, VersionView, Way,
 };

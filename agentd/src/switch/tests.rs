@@ -38,7 +38,7 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        Self { machine: Machine::new(Retained::default()), now: Time::ZERO }
+        Self { machine: Machine::new(Retained::default(), 0), now: Time::ZERO }
     }
 
     fn step(&mut self, event: Event) -> Vec<String> {
@@ -81,7 +81,7 @@ pub(super) fn words(action: &Action) -> String {
         Action::Fetch(release) => format!("fetch {}", release.number),
         Action::Prepare { version, binds_itself: false, .. } => format!("prepare {}", version.0),
         Action::Prepare { version, .. } => format!("prepare {} that binds itself", version.0),
-        Action::Start(id) => format!("start {}", id.0),
+        Action::Start(id, _) => format!("start {}", id.0),
         Action::Steer(id) => format!("steer {}", id.0),
         Action::AwaitIdle(id) => format!("await {}", id.0),
         Action::Terminate(id) => format!("term {}", id.0),
@@ -249,7 +249,7 @@ fn a_release_that_cannot_be_fetched_fails_without_touching_anything() {
 #[test]
 fn an_agent_that_starts_anew_runs_what_was_good_before_anything_newer() {
     let retained = Retained { good: Some(release(1)), rejected: None };
-    let mut machine = Machine::new(retained);
+    let mut machine = Machine::new(retained, 0);
     assert_eq!(machine.begin().iter().map(words).collect::<Vec<_>>(), ["prepare 1"]);
     let said = machine.step(Time::ZERO, Event::Desired(release(2)));
     assert_eq!(said.iter().map(words).collect::<Vec<_>>(), ["fetch 2"]);

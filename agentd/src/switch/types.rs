@@ -6,17 +6,26 @@ use std::time::Duration;
 use deploy::id::Id;
 use deploy::release::Release;
 use deploy::report::{Phase, Stage};
+use serde::{Deserialize, Serialize};
 
-/// A moment, counted from the agent's start.
+/// A moment on the kernel's monotonic clock, counted from the machine's start: it means the same to
+/// an agent that takes over from another one.
 pub type Time = Duration;
 
 /// One version of the app on this instance: a release's sockets, and its processes one after the
 /// other. Numbered in the order in which they were begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct VersionId(pub u32);
 
+/// One start of a version's process. The number is never given twice, so that whoever carries the
+/// start out a second time finds that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub u64);
+
 /// How a process ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Its exit code, if it exited.
     pub code: Option<i32>,
@@ -48,6 +57,10 @@ pub enum Event {
     Idle(VersionId),
     /// Its process has ended.
     Exited(VersionId, Exit),
+    /// It says that it is ending.
+    Stopping(VersionId),
+    /// It asks for the deadline that it is under to be so far from now.
+    Extend(VersionId, Time),
     /// The agent is to end, and the app with it.
     Stop,
     /// Time has passed.
@@ -66,8 +79,9 @@ pub enum Way {
     },
 }
 
-/// What to do.
-#[derive(Clone, Debug)]
+/// What to do. Each is idempotent: an agent that takes over carries out again what the one before
+/// may have begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Action {
     /// Bring what the release needs onto the disk: [`Event::Fetched`] or [`Event::FetchFailed`].
     Fetch(Arc<Release>),
@@ -82,7 +96,7 @@ pub enum Action {
     },
     /// Start a process of the version. [`Event::Ready`] and [`Event::Exited`] follow, or
     /// [`Event::StartFailed`].
-    Start(VersionId),
+    Start(VersionId, RunId),
     /// New connections go to this version from now on.
     Steer(VersionId),
     /// Say [`Event::Idle`] when the version has nothing left to do.
@@ -100,7 +114,7 @@ pub enum Action {
 }
 
 /// What is worth remembering.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// New connections go to this release now.
     Switched {

@@ -37,7 +37,7 @@ impl ReportedFleet {
         Failure::usage(format!(
             "this version of engr does not {what} machines, and {app} runs in project {project}"
         ))
-        .hint("start `agentd run` on each machine by its own means")
+        .hint("start `agentd launch` on each machine by its own means")
         .hint(format!("or run {app} here: `engr {app} config:set project local`"))
     }
 }
@@ -92,6 +92,9 @@ impl Provider for ReportedFleet {
     }
 
     fn how_to_make(&self) -> String {
-        format!("start `agentd run` on machines of {}: they take it from the bucket", self.project)
+        format!(
+            "start `agentd launch` on machines of {}: they take it from the bucket",
+            self.project
+        )
     }
 }

@@ -6,7 +6,7 @@ use deploy::id::Id;
 use deploy::release::Release;
 use deploy::report::Stage;
 
-use super::super::types::{Action, Exit, Record, Time, VersionId, Way};
+use super::super::types::{Action, Exit, Record, RunId, Time, VersionId, Way};
 use super::phases::{Before, Desired, Fetch, Leaving, Process, Retiring, Switch, Version};
 use super::{Ended, Machine, prepare};
 
@@ -201,7 +201,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         next.process = Process::Up { since: now, ready: false };
-        actions.push(Action::Start(next.id));
+        actions.push(Action::Start(next.id, self.new_run()));
         let ready_by = now + next.release.settings.ready_within.0;
         self.switch = Switch::Starting { next, before, ready_by, note };
     }
@@ -260,6 +260,11 @@ impl Machine {
             actions.push(Action::Record(Record::Done { release }));
         }
         self.leave(now, before, actions);
+    }
+
+    pub(super) fn new_run(&mut self) -> RunId {
+        self.runs_begun += 1;
+        RunId(self.runs_begun)
     }
 
     pub(super) fn new_version(&mut self, release: Arc<Release>) -> Version {

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use deploy::id::Id;
 use deploy::release::Release;
 use deploy::report::{Phase, Stage};
+use serde::{Deserialize, Serialize};
 
-use super::types::{Action, Event, Exit, Retained, Snapshot, Time};
+use super::types::{Action, Event, Exit, Retained, RunId, Snapshot, Time, VersionId};
 
 mod coming;
 mod failing;
@@ -23,8 +24,9 @@ mod phases;
 use failing::Ended;
 use phases::{Before, Desired, Fetch, Leaving, Process, Retiring, Switch, Version};
 
-/// The switch core of one instance.
-#[derive(Debug)]
+/// The switch core of one instance. It is written down with every step, so that an agent that takes
+/// over from one that died goes on where that one was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     desired: Option<Desired>,
     good: Option<Arc<Release>>,
@@ -36,12 +38,14 @@ pub struct Machine {
     /// The serving version was ended for one that failed, and is not ready again yet.
     is_restoring: bool,
     versions_begun: u32,
+    runs_begun: u64,
 }
 
 impl Machine {
     /// A core that knows what an earlier life of this agent left. The good release, if there is
-    /// one, is started at the first step: it lies on the disk, and served before.
-    pub fn new(retained: Retained) -> Self {
+    /// one, is started at the first step: it lies on the disk, and served before. Runs are numbered
+    /// from behind `runs_begun`, which no earlier core has reached.
+    pub fn new(retained: Retained, runs_begun: u64) -> Self {
         let mut machine = Self {
             desired: None,
             good: retained.good.clone(),
@@ -52,6 +56,7 @@ impl Machine {
             stopping: false,
             is_restoring: false,
             versions_begun: 0,
+            runs_begun,
         };
         if let Some(release) = retained.good {
             let next = machine.new_version(release);
@@ -61,11 +66,61 @@ impl Machine {
     }
 
     /// The actions with which a new core begins.
-    pub fn begin(&mut self) -> Vec<Action> {
+    pub fn begin(&self) -> Vec<Action> {
         match &self.switch {
             Switch::Preparing { next } => vec![prepare(next)],
             _ => Vec::new(),
         }
+    }
+
+    /// What an agent begins with that takes over this core from one that died: `undone`, the actions
+    /// that the one before may not have carried out, and whatever it had under way besides the app's
+    /// processes. `has_process` says of which versions there is a process to adopt, though it may have
+    /// ended. The versions that are given back had one coming that will not come: tell the core of
+    /// their end when the actions are carried out.
+    pub fn take_over(
+        &self,
+        undone: Vec<Action>,
+        has_process: impl Fn(VersionId) -> bool,
+    ) -> (Vec<Action>, Vec<VersionId>) {
+        let starts = |action: &Action, id| matches!(action, Action::Start(it, _) if *it == id);
+        let is_lost = |version: &&Version| {
+            matches!(version.process, Process::Up { .. })
+                && !has_process(version.id)
+                && !undone.iter().any(|action| starts(action, version.id))
+        };
+        let lost = self.versions().filter(is_lost).map(|version| version.id).collect();
+        let is_said_anew = |action: &Action| {
+            matches!(action, Action::Fetch(_) | Action::Prepare { .. } | Action::AwaitIdle(_))
+        };
+        let mut actions = undone;
+        actions.retain(|action| !is_said_anew(action));
+        if let Some(desired) = self.desired.as_ref().filter(|it| it.fetch == Fetch::Underway) {
+            actions.push(Action::Fetch(desired.release.clone()));
+        }
+        if let Switch::Preparing { next } = &self.switch {
+            actions.push(prepare(next));
+        }
+        for Retiring { version, stage } in &self.retiring {
+            if let Leaving::Draining { .. } = stage {
+                actions.push(Action::AwaitIdle(version.id));
+            }
+        }
+        (actions, lost)
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &Version> {
+        let (next, before) = match &self.switch {
+            Switch::Rest => (None, None),
+            Switch::Preparing { next } => (Some(next), None),
+            Switch::StoppingOld { next, old, .. } => (Some(next), Some(old)),
+            Switch::Starting { next, before, .. } | Switch::Proving { next, before, .. } => {
+                (Some(next), before.version())
+            }
+            Switch::Settling { before, .. } => (None, before.version()),
+        };
+        let retiring = self.retiring.iter().map(|retiring| &retiring.version);
+        self.serving.iter().chain(next).chain(before).chain(retiring)
     }
 
     /// Takes one event at `now` and decides.
@@ -89,6 +144,8 @@ impl Machine {
             Event::Exited(id, exit) => self.ended(now, id, exit, None, &mut actions),
             Event::Ready(id) => self.ready(now, id),
             Event::Idle(id) => self.idle(now, id, &mut actions),
+            Event::Stopping(id) => self.stops_by_itself(id),
+            Event::Extend(id, by) => self.extend(now + by, id),
             Event::Stop => self.stop(now, &mut actions),
             Event::Tick => {}
         }
@@ -98,6 +155,33 @@ impl Machine {
             actions.push(Action::End);
         }
         actions
+    }
+
+    /// The app is ending of its own accord: nobody is to be sent to it any more.
+    fn stops_by_itself(&mut self, id: VersionId) {
+        if let Some(version) = self.serving.as_mut().filter(|version| version.id == id)
+            && let Process::Up { ready, .. } = &mut version.process
+        {
+            *ready = false;
+        }
+    }
+
+    /// The deadline that this version is under, if it is under one, is not before `at`.
+    fn extend(&mut self, at: Time, id: VersionId) {
+        match &mut self.switch {
+            Switch::Starting { next, ready_by, .. } if next.id == id => {
+                *ready_by = at.max(*ready_by);
+            }
+            Switch::StoppingOld { old, kill_at: Some(kill_at), .. } if old.id == id => {
+                *kill_at = at.max(*kill_at);
+            }
+            _ => {}
+        }
+        for retiring in self.retiring.iter_mut().filter(|retiring| retiring.version.id == id) {
+            if let Leaving::Terminated { kill_at: Some(kill_at) } = &mut retiring.stage {
+                *kill_at = at.max(*kill_at);
+            }
+        }
     }
 
     /// When to call [`Self::step`] with a tick at the latest.
@@ -202,7 +286,8 @@ impl Machine {
         {
             version.process = Process::Up { since: now, ready: false };
             version.restarts += 1;
-            actions.push(Action::Start(version.id));
+            self.runs_begun += 1;
+            actions.push(Action::Start(version.id, RunId(self.runs_begun)));
         }
     }
 

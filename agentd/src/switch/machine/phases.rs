@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deploy::release::Release;
+use serde::{Deserialize, Serialize};
 
 use super::super::types::{Time, VersionId, VersionView};
 
@@ -12,13 +13,13 @@ const BACK_OFF_MAX: Time = Time::from_secs(60);
 /// A process that has lived this long starts anew at once when it ends.
 const HEALTHY_AFTER: Time = Time::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Desired {
     pub(super) release: Arc<Release>,
     pub(super) fetch: Fetch,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fetch {
     Underway,
     Done,
@@ -26,7 +27,7 @@ pub(super) enum Fetch {
 }
 
 /// A version, and the process that it has or waits for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Version {
     pub(super) id: VersionId,
     pub(super) release: Arc<Release>,
@@ -37,7 +38,7 @@ pub(super) struct Version {
     pub(super) binds_itself: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Process {
     /// None, and none is to come.
     None,
@@ -48,7 +49,7 @@ pub(super) enum Process {
 }
 
 /// The way from what serves to what is desired.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Switch {
     /// Nothing is under way.
     Rest,
@@ -65,7 +66,7 @@ pub(super) enum Switch {
 }
 
 /// What stood before the version that is being started.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Before {
     /// Nothing: it is the first.
     Nothing,
@@ -77,13 +78,13 @@ pub(super) enum Before {
 }
 
 /// A version on its way out.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Retiring {
     pub(super) version: Version,
     pub(super) stage: Leaving,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Leaving {
     /// Its queue and connections are waited for.
     Draining { terminate_at: Time },
@@ -91,6 +92,16 @@ pub(super) enum Leaving {
     Terminated { kill_at: Option<Time> },
     /// It was killed.
     Killed,
+}
+
+impl Before {
+    /// The version that stood there and is kept.
+    pub(super) fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Nothing | Self::Beside(None) => None,
+            Self::Beside(Some(version)) | Self::Ended(version) => Some(version),
+        }
+    }
 }
 
 impl Version {

@@ -29,7 +29,7 @@ mod tests {
 
     fn line(second: i64) -> LogLine {
         let time = Timestamp::from_second(second).unwrap();
-        LogLine { time, release: 1, stream: Stream::Out, text: second.to_string() }
+        LogLine { time, release: 1, stream: Stream::Out, text: second.to_string(), source: None }
     }
 
     #[test]

@@ -75,7 +75,13 @@ mod tests {
     #[test]
     fn the_json_is_the_documented_one() {
         let time = "2026-11-22T10:02:11.123Z".parse().unwrap();
-        let line = LogLine { time, release: 0, stream: Stream::Agent, text: "a \"b\"".into() };
+        let line = LogLine {
+            time,
+            release: 0,
+            stream: Stream::Agent,
+            text: "a \"b\"".into(),
+            source: None,
+        };
         assert_eq!(
             serde_json::to_string(&event("hello-1", &line)).unwrap(),
             r#"{"time":"2026-11-22T10:02:11.123Z","instance":"hello-1","release":null,"stream":"agent","text":"a \"b\""}"#

@@ -8,7 +8,7 @@ use deploy::claim::Claim;
 use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
-use deploy::report::{Failure, Report, Version};
+use deploy::report::{Agent, Failure, Report, Version};
 use deploy::store::Store;
 use serde::Serialize;
 
@@ -146,8 +146,12 @@ impl<'a> Source<'a> {
 }
 
 fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
-    // What an earlier agent reported of the app has ended with it.
-    let now = report.filter(|report| instance.agent_pid == Some(report.agent.pid));
+    // What was reported in an earlier life of the instance has ended with it.
+    let is_now = |report: &&Report| {
+        let Agent { pid, launcher, .. } = report.agent;
+        instance.agent_pid.is_some_and(|known| [Some(pid), launcher].contains(&Some(known)))
+    };
+    let now = report.filter(is_now);
     let serving = now.and_then(|report| report.serving.as_ref());
     let known = instance.addresses.iter().map(ToString::to_string).collect();
     let reported = report.map(|report| report.addresses.clone()).filter(|all| !all.is_empty());
@@ -165,7 +169,7 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         restarts: serving.map_or(0, |version| version.restarts),
         address: addresses.first().cloned(),
         addresses,
-        agent_pid: instance.agent_pid,
+        agent_pid: now.map(|report| report.agent.pid).or(instance.agent_pid),
         agent_version: now.map(|report| report.agent.version.clone()),
         reported: report.map(|report| report.written),
         looked: report.and_then(|report| report.looked),

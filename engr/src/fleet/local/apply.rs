@@ -201,7 +201,7 @@ async fn stop_daemon(lock: &std::path::Path) -> CommandResult<()> {
 
 fn start_agent(dir: &LocalDir, name: &str) -> CommandResult<Started> {
     let folder = dir.instance(name);
-    let args = [OsStr::new("run"), OsStr::new("--dir"), folder.path().as_os_str()];
+    let args = [OsStr::new("launch"), OsStr::new("--dir"), folder.path().as_os_str()];
     daemon::start(format!("the agent of {name}"), &args, folder.lock(), folder.console())
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use deploy::agent_config::LOCK_TO_TAKE;
 use deploy::local_fleet::LocalDir;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -139,10 +140,6 @@ fn read_pid(lock: &Path) -> io::Result<Option<u32>> {
         Err(error) => Err(error),
     }
 }
-
-/// The lock file that a daemon was started to take. A process of its own kind that has not taken
-/// it yet is known by this.
-const LOCK_TO_TAKE: &str = "ENGR_LOCK_TO_TAKE";
 
 /// Waits until every daemon of the fleet in `dir` is known by its lock file or has ended. Whoever
 /// started it may have been killed before that, and it too a moment ago.

@@ -1,21 +1,26 @@
-//! The app's processes: started with the sockets that they are handed, signalled as a group, and
-//! killed by the kernel when the agent dies.
+//! The app's processes: started with the sockets that they are handed, in a session of their own,
+//! and held by descriptors. They live on when the agent dies.
+//!
+//! - [`ticket`] sees to it that one start makes one process, however often it is carried out.
+//! - [`handle`] names a process for good, and signals it.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 
-use crate::switch::Exit;
+pub mod handle;
+pub mod ticket;
+
+use ticket::Ticket;
 
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START` of sd-daemon.h.
 const LISTEN_FDS_START: RawFd = 3;
@@ -41,35 +46,35 @@ pub struct Launch {
     pub folder: PathBuf,
     /// The listening sockets to hand over, with their names (`LISTEN_FDNAMES`).
     pub sockets: Vec<(String, OwnedFd)>,
+    /// Where its standard output and its standard error go.
+    pub output: [OwnedFd; 2],
+    /// The ticket that it takes.
+    pub ticket: PathBuf,
 }
 
-/// Starts it, in a session of its own, with its output on pipes. It dies with the agent.
-///
-/// Call it on the thread that lives as long as the agent: the kernel kills the child when the
-/// *thread* that forked it ends (`PR_SET_PDEATHSIG` in prctl(2)).
+/// Starts it, in a session of its own, and gives its number. It takes its ticket before it becomes
+/// the program; one that cannot become it leaves none.
 ///
 /// # Errors
-/// What the kernel says to `fork` or `execve`, e.g. "Exec format error" for another machine's code.
-pub fn start(launch: Launch) -> io::Result<Child> {
+/// What the kernel says to `fork` or `execve`, e.g. "Exec format error" for another machine's code;
+/// `AlreadyExists` when another process has taken the ticket.
+pub fn start(launch: Launch) -> io::Result<u32> {
     let mut exec = Exec::prepare(&launch)?;
+    let mut ticket = Ticket::new(&launch.ticket)?;
+    let [out, err] = launch.output;
     let mut command = Command::new(&launch.program);
     command
         .args(&launch.args)
         .current_dir(&launch.folder)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let agent = nix::unistd::getpid();
+        .stdout(out)
+        .stderr(err);
     // SAFETY: between fork and exec the closure makes system calls and writes into memory that it
     // owns; it neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // The agent may have died between fork and prctl.
-            if nix::unistd::getppid() != agent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
+            ticket.take()?;
             Err(exec.run())
         });
     }
@@ -77,13 +82,22 @@ pub fn start(launch: Launch) -> io::Result<Child> {
     // writing until its own exec, a moment later (golang/go#22315 has the whole story).
     let mut tries = 0;
     loop {
-        match command.spawn() {
-            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) && tries < BUSY_TRIES_MAX => {
-                tries += 1;
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            started => return started,
+        let error = match command.spawn() {
+            Ok(child) => return Ok(child.id()),
+            Err(error) => error,
+        };
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return Err(error);
         }
+        match std::fs::remove_file(&launch.ticket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if error.raw_os_error() != Some(libc::ETXTBSY) || tries >= BUSY_TRIES_MAX {
+            return Err(error);
+        }
+        tries += 1;
+        std::thread::sleep(BUSY_PAUSE);
     }
 }
 
@@ -215,28 +229,11 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// Sends a signal to a process that [`start`] started and to all of its session's first group.
+/// Ends what an earlier life of this instance's agent left, where nothing tells how to adopt it:
+/// processes that carry the instance's folder in their environment, which only the app's own do.
 ///
-/// The caller has not reaped it yet, so the number cannot be another's.
-pub fn signal(pid: u32, signal: Signal) {
-    let Ok(pid) = i32::try_from(pid) else { return };
-    // ESRCH: it has ended, which the caller is about to hear.
-    if let Err(error) = killpg(Pid::from_raw(pid), signal)
-        && error != nix::errno::Errno::ESRCH
-    {
-        tracing::warn!(%error, pid, %signal, "cannot signal the app");
-    }
-}
-
-/// How a process ended.
-pub fn exit_of(status: ExitStatus) -> Exit {
-    Exit { code: status.code(), signal: status.signal(), address_in_use: false }
-}
-
-/// Ends what an earlier life of this instance's agent left: processes that carry the instance's
-/// folder in their environment, which only the app's own do.
-///
-/// The kernel kills the app's process with its agent, but not what that process has started.
+/// # Errors
+/// When `/proc` cannot be read, or one may not be ended.
 pub fn sweep(marker: &str, value: &OsStr) -> io::Result<u32> {
     let mut wanted = OsString::from(format!("{marker}="));
     wanted.push(value);
@@ -266,12 +263,35 @@ pub fn sweep(marker: &str, value: &OsStr) -> io::Result<u32> {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn the_sockets_come_as_the_protocol_says() {
+    fn launch(folder: &Path, program: &str, args: &[&str]) -> (Launch, io::PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let launch = Launch {
+            program: program.into(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            environment: BTreeMap::from([
+                ("X".into(), "y".into()),
+                ("PATH".into(), "/usr/bin:/bin".into()),
+            ]),
+            folder: "/".into(),
+            sockets: Vec::new(),
+            output: [writer.try_clone().unwrap().into(), writer.into()],
+            ticket: folder.join("ticket"),
+        };
+        (launch, reader)
+    }
+
+    fn reap(pid: u32) {
+        nix::sys::wait::waitpid(Pid::from_raw(pid.cast_signed()), None).unwrap();
+    }
+
+    #[test]
+    fn the_sockets_come_as_the_protocol_says() {
         let sockets: Vec<_> = ["80", "443"]
             .map(|name| {
-                let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+                let (ours, theirs) = UnixStream::pair().unwrap();
                 (ours, (name.to_owned(), OwnedFd::from(theirs)))
             })
             .into_iter()
@@ -279,18 +299,12 @@ mod tests {
         let (ours, theirs): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
         let script = r#"test "$LISTEN_PID" = $$ && echo "$LISTEN_FDS $LISTEN_FDNAMES $X" >&3
             echo second >&4; readlink /proc/self/cwd"#;
-        let launch = Launch {
-            program: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into()],
-            environment: BTreeMap::from([
-                ("X".into(), "y".into()),
-                ("PATH".into(), "/usr/bin:/bin".into()),
-            ]),
-            folder: "/".into(),
-            sockets: theirs,
-        };
-        let output = start(launch).unwrap().wait_with_output().await.unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "/\n");
+        let folder = tempfile::tempdir().unwrap();
+        let (launch, mut output) = launch(folder.path(), "/bin/sh", &["-c", script]);
+        let pid = start(Launch { sockets: theirs, ..launch }).unwrap();
+        let mut said = String::new();
+        output.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "/\n");
         let texts: Vec<String> = ours
             .into_iter()
             .map(|mut socket| {
@@ -300,17 +314,30 @@ mod tests {
             })
             .collect();
         assert_eq!(texts, ["2 80:443 y\n", "second\n"]);
+        let ticket = ticket::taken_by(&folder.path().join("ticket")).unwrap().unwrap();
+        assert_eq!(ticket.0, pid);
+        reap(pid);
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn what_cannot_be_executed_says_so_at_once() {
-        let launch = Launch {
-            program: "/dev/null".into(),
-            args: Vec::new(),
-            environment: BTreeMap::new(),
-            folder: "/".into(),
-            sockets: Vec::new(),
-        };
+    #[test]
+    fn a_start_that_is_carried_out_again_starts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, _output) = launch(folder.path(), "/bin/true", &[]);
+        let pid = start(first).unwrap();
+        let (second, mut output) = launch(folder.path(), "/bin/echo", &["again"]);
+        assert_eq!(start(second).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let mut said = String::new();
+        output.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "");
+        assert_eq!(ticket::taken_by(&folder.path().join("ticket")).unwrap().unwrap().0, pid);
+        reap(pid);
+    }
+
+    #[test]
+    fn what_cannot_be_executed_says_so_at_once_and_leaves_no_ticket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (launch, _output) = launch(folder.path(), "/dev/null", &[]);
         assert_eq!(start(launch).unwrap_err().raw_os_error(), Some(libc::EACCES));
+        assert_eq!(ticket::taken_by(&folder.path().join("ticket")).unwrap(), None);
     }
 }

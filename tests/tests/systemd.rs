@@ -9,10 +9,6 @@ use nix::sys::signal::Signal;
 use tests::fleet::{LIMIT, Loads, within};
 use tests::systemd::{Controller, Debian, Instance, UNIT, or_skip};
 
-/// Until `agentd` has a launcher. What is ignored below needs one.
-const WITHOUT_LAUNCHER: &str = "[Service]\nExecStart=\n\
-    ExecStart=/usr/lib/engineer/agentd run --dir /var/lib/engineer\n";
-
 /// A launcher is silent for so long that systemd starts it anew.
 const WATCHDOG: &str = "[Service]\nWatchdogSec=20s\n";
 
@@ -36,24 +32,17 @@ on_both! {
     the_unit_is_understood_and_as_exposed_as_the_readme_says,
     a_stop_of_the_unit_is_told_from_the_machines_end,
     the_unit_starts_where_an_app_lives_on_in_a_group_with_controllers,
-    #[ignore = "needs the launcher"]
     a_restart_of_the_unit,
-    #[ignore = "needs the launcher"]
     a_stop_of_the_unit_and_a_start,
-    #[ignore = "needs the launcher"]
     the_agent_is_killed,
-    #[ignore = "needs the launcher"]
     the_launcher_is_killed,
-    #[ignore = "needs the launcher"]
     the_agent_hangs,
-    #[ignore = "needs the launcher"]
     the_launcher_hangs,
-    #[ignore = "needs the launcher"]
     the_machine_ends,
 }
 
 fn an_app_is_deployed_and_switched_and_ends_with_the_machine(debian: Debian) {
-    let Some(mut instance) = or_skip(Instance::boot(debian, WITHOUT_LAUNCHER)) else { return };
+    let Some(mut instance) = or_skip(Instance::boot(debian, "")) else { return };
     instance.deploy("one").expect("the first release");
     let loads = instance.load().expect("load");
     loads.go_on();
@@ -70,7 +59,7 @@ fn an_app_is_deployed_and_switched_and_ends_with_the_machine(debian: Debian) {
 
 /// The score is of `systemd-analyze security`: 10 is a unit with no hardening at all.
 fn the_unit_is_understood_and_as_exposed_as_the_readme_says(debian: Debian) {
-    let Some(instance) = or_skip(Instance::boot(debian, WITHOUT_LAUNCHER)) else { return };
+    let Some(instance) = or_skip(Instance::boot(debian, "")) else { return };
     let path = format!("/usr/lib/systemd/system/{UNIT}");
     let verified = instance.node().said(&["systemd-analyze", "verify", &path]).expect("verify");
     let newer = ["FileDescriptorStorePreserve", "DelegateSubgroup"];
@@ -94,8 +83,7 @@ fn the_unit_is_understood_and_as_exposed_as_the_readme_says(debian: Debian) {
 fn a_stop_of_the_unit_is_told_from_the_machines_end(debian: Debian) {
     let told = "[Service]\nExecStopPost=/bin/sh -c 'test -e /run/engineer/machine-ends && \
                 touch /bucket/machine-ended || touch /bucket/unit-stopped'\n";
-    let drop_in = format!("{WITHOUT_LAUNCHER}{told}");
-    let Some(mut instance) = or_skip(Instance::boot(debian, &drop_in)) else { return };
+    let Some(mut instance) = or_skip(Instance::boot(debian, told)) else { return };
     let marks = ["unit-stopped", "machine-ended"].map(|mark| instance.bucket().join(mark));
     let seen = || [0, 1].map(|mark| marks[mark].exists());
     instance.node().run(&["systemctl", "restart", UNIT]).expect("a restart");
@@ -109,7 +97,7 @@ fn a_stop_of_the_unit_is_told_from_the_machines_end(debian: Debian) {
 /// below it. On Debian 12 systemd starts the agent in the very group whose apps have controllers.
 fn the_unit_starts_where_an_app_lives_on_in_a_group_with_controllers(debian: Debian) {
     let Some(controller) = or_skip(Controller::take()) else { return };
-    let Some(instance) = or_skip(Instance::boot(debian, WITHOUT_LAUNCHER)) else { return };
+    let Some(instance) = or_skip(Instance::boot(debian, "")) else { return };
     let group = format!("/system.slice/{UNIT}");
     controller.give(instance.node(), &group).expect("the controller is given");
     // As an agent does: it makes room in the unit's own group, gives the controller out, and starts

@@ -62,6 +62,8 @@ impl Runner {
         let notify =
             self.notify_socket(run).map_err(|error| format!("no notify socket: {error}"))?;
         let folder = names::run_folder(&self.dir, run);
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let ticket = folder.join("ticket");
         let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
         let (pid, start) = match taken {

@@ -24,16 +24,19 @@
 
 pub mod agent;
 pub mod balance;
+pub mod cgroup;
 pub mod drain;
 pub mod executable;
 pub mod fetch;
 mod follow;
+pub mod fork;
 pub mod handover;
 pub mod health;
 pub mod launcher;
 pub mod link;
 pub mod lock;
 pub mod logs;
+pub mod members;
 pub mod memory;
 pub mod notices;
 pub mod pace;
@@ -42,5 +45,6 @@ pub mod process;
 pub mod readiness;
 pub mod report;
 pub mod run;
+pub mod sandbox;
 pub mod sockets;
 pub mod switch;

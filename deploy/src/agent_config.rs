@@ -30,6 +30,10 @@ pub struct AgentConfig {
     /// Where the agent answers health checks. None: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<SocketAddr>,
+    /// The user that the app runs as, confined to what is its own. Only an agent that is root can do
+    /// that. None: it runs as the agent's user, with its rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// Where the app's ports are bound on this instance.
@@ -111,6 +115,11 @@ impl InstanceDir {
     /// What the agent prints before its spool is open, and when it panics.
     pub fn console(&self) -> PathBuf {
         self.0.join("console.log")
+    }
+
+    /// What the app itself keeps from one version to the next.
+    pub fn app_state(&self) -> PathBuf {
+        self.0.join("state")
     }
 
     /// The folder itself.

@@ -20,6 +20,7 @@
 //! time as an argument.
 
 pub mod agent_config;
+pub mod amount;
 pub mod artifact;
 pub mod claim;
 pub mod digest;
@@ -44,6 +45,7 @@ pub mod span;
 pub mod state;
 pub mod store;
 
+pub use amount::{Cores, Memory};
 pub use digest::Digest;
 pub use jiff::Timestamp;
 pub use span::Span;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Span;
+use crate::{Cores, Memory, Span};
 
 /// How an instance runs the app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,19 @@ pub struct Settings {
     /// How often an instance asks for a new state while nobody deploys, where its bucket does not
     /// tell by itself.
     pub poll_interval: Span,
+    /// The most memory that one version may have. Unset: as much as there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// The most processor time that one version may have. Unset: as much as there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cores>,
+    /// How many descriptors each of its processes may have.
+    pub nofile: u32,
+    /// At the machine's end: how long the health check fails before the app gets `SIGTERM`. A load
+    /// balancer needs that time to send its connections elsewhere.
+    pub shutdown_delay: Span,
+    /// At the machine's end: from `SIGTERM` to `SIGKILL`.
+    pub shutdown_timeout: Span,
 }
 
 /// How an app that does not speak the readiness protocol is asked.
@@ -65,6 +78,33 @@ impl Default for Settings {
             drain: None,
             stop_timeout: Span::from_secs(5),
             poll_interval: Span(crate::store::gcs::POLL_INTERVAL),
+            memory: None,
+            cpu: None,
+            nofile: 65_536,
+            shutdown_delay: Span::from_secs(10),
+            shutdown_timeout: Span::from_secs(60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_release_has_the_defaults() {
+        let old = r#"{"args":[],"ports":[80],"graceful-shutdown":true,"ready-within":"1m",
+            "health-window":"200ms","settle":"3s","stop-timeout":"5s","poll-interval":"5s"}"#;
+        let old: Settings = serde_json::from_str(old).unwrap();
+        assert_eq!(old, Settings { ports: vec![80], ..Settings::default() });
+        let new = Settings {
+            memory: Some(Memory::from_mib(512)),
+            cpu: Some(Cores { millis: 1500 }),
+            nofile: 1024,
+            ..old
+        };
+        let text = serde_json::to_string(&new).unwrap();
+        assert!(text.contains(r#""memory":"512M","cpu":1.5,"nofile":1024"#), "{text}");
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), new);
     }
 }

@@ -69,6 +69,7 @@ impl FakeFleet {
             bucket: self.store.url(),
             listen: Listen::Mapped(BTreeMap::new()),
             health: Some(health),
+            user: None,
         };
         let config = serde_json::to_vec(&config).expect("JSON");
         fs::write(folder.config(), config).expect("agent.json");

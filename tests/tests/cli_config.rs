@@ -235,12 +235,15 @@ fn config_shows_what_is_set_and_what_holds_without() {
     health-window      200ms  (default)
     settle             3s  (default)
     stop-timeout       5s  (default)
+    shutdown-delay     10s  (default)
+    shutdown-timeout   1m  (default)
+    nofile             65536  (default)
     poll-interval      5s  (default)
     instance-count     1  (default)
     tags               http-server a
     (0)
     $ engr jobs config --json
-    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","settle":"3s","stop-timeout":"5s","poll-interval":"5s","instance-count":1}}
+    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","settle":"3s","stop-timeout":"5s","shutdown-delay":"10s","shutdown-timeout":"1m","nofile":65536,"poll-interval":"5s","instance-count":1}}
     (0)
     $ engr web config:get graceful-shutdown
     true

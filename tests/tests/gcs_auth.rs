@@ -765,6 +765,7 @@ fn agent(google: &Google) -> Agent {
         endpoint: None,
         listen: Listen::On(Ipv4Addr::LOCALHOST.into()),
         health: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9_000))),
+        user: None,
     };
     let dir = InstanceDir(google.place.root().join("instance"));
     Agent::start(google.command("agentd"), &dir, &config)

@@ -48,7 +48,7 @@ impl Agent {
         // SAFETY: between fork and exec the closure only makes system calls.
         unsafe {
             command.pre_exec(move || {
-                // The launcher takes its signals from a descriptor, for which it blocks them.
+                // The launcher takes its signals by a descriptor, and has them blocked for that.
                 SigSet::empty().thread_set_mask()?;
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if nix::unistd::getppid() != launcher {

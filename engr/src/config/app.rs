@@ -1,11 +1,11 @@
 //! One app's settings, as people write them.
 
-use deploy::Span;
 use deploy::settings::{self, Settings};
+use deploy::{Cores, Memory, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::Time;
+use super::schema::{self, Time};
 
 /// The settings of one app.
 //
@@ -65,6 +65,23 @@ pub struct AppConfig {
     /// Without graceful-shutdown: how long the old version has from SIGTERM to SIGKILL.
     #[schemars(with = "Option<Time>")]
     pub stop_timeout: Option<Span>,
+    /// When the machine ends: how long the health check fails before the app gets SIGTERM, so that a
+    /// load balancer has sent its connections elsewhere.
+    #[schemars(with = "Option<Time>")]
+    pub shutdown_delay: Option<Span>,
+    /// When the machine ends: how long the app has from SIGTERM to SIGKILL. The platform may give it
+    /// less.
+    #[schemars(with = "Option<Time>")]
+    pub shutdown_timeout: Option<Span>,
+    /// The most memory that a version of the app may have. One that needs more is killed.
+    #[schemars(with = "Option<schema::Memory>")]
+    pub memory: Option<Memory>,
+    /// The most processor time that a version of the app may have, as a number of cores.
+    #[schemars(with = "Option<schema::Cores>")]
+    pub cpu: Option<Cores>,
+    /// How many files and sockets each process of the app may have open (RLIMIT_NOFILE).
+    #[schemars(range(min = 64, max = 1_048_576))]
+    pub nofile: Option<u32>,
     /// How often an instance asks its bucket for news while nobody deploys.
     #[schemars(with = "Option<Time>")]
     pub poll_interval: Option<Span>,
@@ -174,6 +191,11 @@ impl AppConfig {
             drain: self.drain,
             stop_timeout: self.stop_timeout.unwrap_or(default.stop_timeout),
             poll_interval: self.poll_interval.unwrap_or(default.poll_interval),
+            memory: self.memory,
+            cpu: self.cpu,
+            nofile: self.nofile.unwrap_or(default.nofile),
+            shutdown_delay: self.shutdown_delay.unwrap_or(default.shutdown_delay),
+            shutdown_timeout: self.shutdown_timeout.unwrap_or(default.shutdown_timeout),
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use deploy::Span;
 use deploy::store::gcs::bucket::check_name;
+use deploy::{Cores, Memory, Span};
 use serde_json::{Map, Value};
 
 use super::AppConfig;
@@ -20,6 +20,13 @@ const LOCAL_INSTANCES_MAX: u32 = 100;
 const SPAN_MAX: Span = Span::from_secs(24 * 60 * 60);
 /// The shortest interval at which instances ask for news: each question is paid for.
 const POLL_INTERVAL_MIN: Span = Span::from_millis(100);
+
+/// Nothing starts in less memory than this.
+const MEMORY_MIN: Memory = Memory::from_mib(1);
+/// The kernel gives no smaller share of a core.
+const CPU_MIN: Cores = Cores { millis: 10 };
+/// Fewer descriptors are no server's; more are given by no kernel that was not told to (`fs.nr_open`).
+const NOFILE: std::ops::RangeInclusive<u32> = 64..=1_048_576;
 
 /// How to set a group whose keys say nothing one by one.
 pub const SET_BUILD: &str = "set both keys at once: `config:set build '{\"command\": \"make app\", \"output\": \"bin/app\"}'`";
@@ -131,6 +138,7 @@ fn possible(config: &AppConfig) -> Result<(), Failure> {
     ports(config)?;
     health(config)?;
     times(config)?;
+    limits(config)?;
     let (most, whose) = match config.is_local() {
         true => (LOCAL_INSTANCES_MAX, "a local fleet has"),
         false => (INSTANCES_MAX, "a fleet has"),
@@ -245,6 +253,8 @@ fn times(config: &AppConfig) -> Result<(), Failure> {
         ("settle", config.settle),
         ("drain", config.drain),
         ("stop-timeout", config.stop_timeout),
+        ("shutdown-delay", config.shutdown_delay),
+        ("shutdown-timeout", config.shutdown_timeout),
         ("poll-interval", config.poll_interval),
     ];
     for (key, span) in some {
@@ -258,6 +268,22 @@ fn times(config: &AppConfig) -> Result<(), Failure> {
                 "`{key}` is {span}, and may be {SPAN_MAX} at most"
             )));
         }
+    }
+    Ok(())
+}
+
+fn limits(config: &AppConfig) -> Result<(), Failure> {
+    if let Some(memory) = config.memory.filter(|memory| *memory < MEMORY_MIN) {
+        return Err(Failure::usage(format!(
+            "`memory` is {memory}, and must be {MEMORY_MIN} at least"
+        )));
+    }
+    if let Some(cpu) = config.cpu.filter(|cpu| *cpu < CPU_MIN) {
+        return Err(Failure::usage(format!("`cpu` is {cpu}, and must be {CPU_MIN} at least")));
+    }
+    if let Some(nofile) = config.nofile.filter(|nofile| !NOFILE.contains(nofile)) {
+        let (least, most) = (NOFILE.start(), NOFILE.end());
+        return Err(Failure::usage(format!("`nofile` is {nofile}, and must be {least} to {most}")));
     }
     Ok(())
 }
@@ -331,6 +357,18 @@ mod tests {
                 json!({"instance-count": 101, "project": "local"}),
                 "`instance-count` is 101, and a local fleet has at most 100",
             ),
+            (
+                json!({"memory": "512MB"}),
+                "`memory` is the text \"512MB\", and must be an amount of memory (512M or 1.5G; K, M, G and T are powers of 1024)",
+            ),
+            (json!({"memory": 512}), "`memory` is 512, and must be 1M at least"),
+            (json!({"cpu": 0}), "`cpu` is 0, and must be 0.01 at least"),
+            (
+                json!({"cpu": "half"}),
+                "`cpu` is the text \"half\", and must be a number of cores (2, 1.5 or 0.25)",
+            ),
+            (json!({"nofile": 10}), "`nofile` is 10, and must be 64 to 1048576"),
+            (json!({"memory": "1.5G", "cpu": 0.5, "nofile": 1024, "shutdown-delay": 0}), "fine"),
             (json!({"instance-count": 0, "settle": 0}), "fine"),
         ] {
             assert_eq!(told(json), expected);

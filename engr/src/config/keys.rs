@@ -1,7 +1,7 @@
 //! The keys of an app: what may stand under them, and what holds where nothing does.
 
-use deploy::Span;
 use deploy::settings::{Settings, default_health_timeout};
+use deploy::{Cores, Memory, Span};
 use serde_json::{Value, json};
 
 /// One key.
@@ -30,6 +30,10 @@ pub enum Kind {
     Count,
     /// A length of time.
     Time,
+    /// An amount of memory.
+    Memory,
+    /// A number of cores.
+    Cores,
     /// An architecture.
     Arch,
     /// `true`, `false`, or commands.
@@ -63,6 +67,11 @@ pub const KEYS: &[Key] = &[
     key("settle", Kind::Time),
     key("drain", Kind::Time),
     key("stop-timeout", Kind::Time),
+    key("shutdown-delay", Kind::Time),
+    key("shutdown-timeout", Kind::Time),
+    key("memory", Kind::Memory),
+    key("cpu", Kind::Cores),
+    key("nofile", Kind::Count),
     key("poll-interval", Kind::Time),
     key("instance-count", Kind::Count),
     key("zone", Kind::Text),
@@ -88,6 +97,11 @@ pub const IN_RELEASE: &[&str] = &[
     "settle",
     "drain",
     "stop-timeout",
+    "shutdown-delay",
+    "shutdown-timeout",
+    "memory",
+    "cpu",
+    "nofile",
     "poll-interval",
 ];
 
@@ -98,7 +112,8 @@ pub const KEPT_ONLY: &[&str] =
 /// What holds where a key is not set, for the keys for which that is the same for every app.
 pub fn defaults() -> Vec<(&'static str, Value)> {
     let Settings { graceful_shutdown, ready_within, health_window, .. } = Settings::default();
-    let Settings { settle, stop_timeout, poll_interval, .. } = Settings::default();
+    let Settings { settle, stop_timeout, poll_interval, nofile, .. } = Settings::default();
+    let Settings { shutdown_delay, shutdown_timeout, .. } = Settings::default();
     let time = |span: Span| json!(span);
     vec![
         ("server", json!(true)),
@@ -109,6 +124,9 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
         ("health-window", time(health_window)),
         ("settle", time(settle)),
         ("stop-timeout", time(stop_timeout)),
+        ("shutdown-delay", time(shutdown_delay)),
+        ("shutdown-timeout", time(shutdown_timeout)),
+        ("nofile", json!(nofile)),
         ("poll-interval", time(poll_interval)),
         ("instance-count", json!(1)),
     ]
@@ -154,6 +172,10 @@ impl Kind {
             Self::Ports => "a list of ports, each 1 to 65535".to_owned(),
             Self::Count => "a whole number".to_owned(),
             Self::Time => "a length of time (5s, 500ms, 2m, or a number of seconds)".to_owned(),
+            Self::Memory => {
+                "an amount of memory (512M or 1.5G; K, M, G and T are powers of 1024)".to_owned()
+            }
+            Self::Cores => "a number of cores (2, 1.5 or 0.25)".to_owned(),
             Self::Arch => "amd64 or arm64".to_owned(),
             Self::Generate => "true, false, or a list of commands".to_owned(),
             Self::Group(keys) => {
@@ -175,6 +197,8 @@ impl Kind {
             Self::Ports => all(Self::Port),
             Self::Count => value.as_u64().is_some_and(|count| u32::try_from(count).is_ok()),
             Self::Time => serde_json::from_value::<Span>(value.clone()).is_ok(),
+            Self::Memory => serde_json::from_value::<Memory>(value.clone()).is_ok(),
+            Self::Cores => serde_json::from_value::<Cores>(value.clone()).is_ok(),
             Self::Arch => matches!(value.as_str(), Some("amd64" | "arm64")),
             Self::Generate => value.is_boolean() || all(Self::Text),
             Self::Group(_) => value.is_object(),
@@ -189,7 +213,7 @@ impl Kind {
                 .iter()
                 .map(|word| Self::Port.read(std::slice::from_ref(word)))
                 .collect::<Option<_>>()?,
-            (Self::Text | Self::Arch, [word]) => json!(word),
+            (Self::Text | Self::Arch | Self::Memory, [word]) => json!(word),
             (Self::Generate, [word]) => word.parse().map_or_else(|_| json!([word]), Value::Bool),
             (Self::Generate, words) => json!(words),
             // A plain number would read well as a number, and better with its unit.
@@ -197,6 +221,7 @@ impl Kind {
                 Ok(_) => json!(word.parse::<Span>().ok()?),
                 Err(_) => json!(word),
             },
+            (Self::Cores, [word]) => json!(word.parse::<Cores>().ok()?),
             (Self::Flag | Self::Port | Self::Count | Self::Group(_), [word]) => {
                 serde_json::from_str(word).ok()?
             }
@@ -222,6 +247,9 @@ mod tests {
         assert_eq!(read("drain", &["90"]), Some(json!("1m 30s")));
         assert_eq!(read("drain", &["90s"]), Some(json!("90s")));
         assert_eq!(read("args", &["-v", "x y"]), Some(json!(["-v", "x y"])));
+        assert_eq!(read("memory", &["512M"]), Some(json!("512M")));
+        assert_eq!(read("cpu", &["1.5"]), Some(json!(1.5)));
+        assert_eq!(read("cpu", &["2"]), Some(json!(2)));
         assert_eq!(read("generate", &["true"]), Some(json!(true)));
         assert_eq!(read("generate", &["make gen"]), Some(json!(["make gen"])));
         assert_eq!(read("package", &["8080"]), Some(json!("8080")));
@@ -236,6 +264,9 @@ mod tests {
             ("instance-count", &["5000000000"]),
             ("server", &["yes"]),
             ("drain", &["soon"]),
+            ("memory", &["much"]),
+            ("cpu", &["all"]),
+            ("nofile", &["1.5"]),
             ("arch", &["sparc"]),
             ("health", &["/healthz"]),
         ] {

@@ -41,6 +41,40 @@ impl JsonSchema for Time {
     }
 }
 
+/// How an amount of memory is written.
+pub struct Memory;
+
+impl JsonSchema for Memory {
+    fn schema_name() -> Cow<'static, str> {
+        "Memory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An amount of memory: `512M`, `1.5G`, or a number of bytes. K, M, G and T are powers of 1024.",
+            "type": ["string", "integer"],
+            "minimum": 0,
+        })
+    }
+}
+
+/// How a number of cores is written.
+pub struct Cores;
+
+impl JsonSchema for Cores {
+    fn schema_name() -> Cow<'static, str> {
+        "Cores".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of cores: `2`, `1.5` or `0.25`.",
+            "type": "number",
+            "minimum": 0.01,
+        })
+    }
+}
+
 /// The schema, as one text.
 pub fn text() -> String {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<EngrJson>();

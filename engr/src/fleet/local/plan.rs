@@ -157,6 +157,8 @@ pub(super) fn config<E>(
         endpoint: wanted.endpoint.clone(),
         listen: Listen::Mapped(mapped),
         health: Some(health),
+        // A local app is its owner's own process; only somebody's own hand names another user.
+        user: had.and_then(|had| had.user.clone()),
     })
 }
 

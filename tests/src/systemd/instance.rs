@@ -36,6 +36,12 @@ const NAME: &str = "shop-1";
 /// The unit's name.
 pub const UNIT: &str = "agentd.service";
 
+/// Whom the app runs as.
+pub const USER: &str = "engineer-app";
+
+/// How long load balancers have at the machine's end, before the app is told to end.
+pub const SHUTDOWN_DELAY: Duration = Duration::from_secs(4);
+
 /// What lies in the image's crate.
 const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../image/files");
 
@@ -221,6 +227,7 @@ fn settings() -> Settings {
         ready_within: Span::from_secs(20),
         health_window: Span::from_millis(100),
         settle: Span(Duration::from_millis(300)),
+        shutdown_delay: Span(SHUTDOWN_DELAY),
         ..Settings::default()
     }
 }
@@ -241,6 +248,7 @@ fn lay_files(files: &Path, debian: Debian, drop_in: &str) -> anyhow::Result<()> 
     lay(&image(UNIT), &format!("usr/lib/systemd/system/{UNIT}"))?;
     let wanted = format!("etc/systemd/system/multi-user.target.wants/{UNIT}");
     symlink(format!("/usr/lib/systemd/system/{UNIT}"), place(files, &wanted)?)?;
+    lay(&image("sysusers.conf"), "usr/lib/sysusers.d/engineer.conf")?;
     let drop_ins = format!("etc/systemd/system/{UNIT}.d");
     if debian == Debian::Twelve {
         lay(&image("systemd-252.conf"), &format!("{drop_ins}/systemd-252.conf"))?;
@@ -254,6 +262,7 @@ fn lay_files(files: &Path, debian: Debian, drop_in: &str) -> anyhow::Result<()> 
     let config = json!({
         "app": APP, "project": "local", "instance": NAME, "bucket": "file:///bucket",
         "listen": {"on": APP_ADDRESS.ip()}, "health": HEALTH,
+        "user": USER,
     });
     write("var/lib/engineer/agent.json", &config.to_string())
 }

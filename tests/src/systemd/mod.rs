@@ -27,6 +27,6 @@ mod node;
 
 pub use controller::Controller;
 pub use debian::Debian;
-pub use instance::{Instance, UNIT};
+pub use instance::{Instance, SHUTDOWN_DELAY, UNIT, USER};
 pub use missing::{Missing, or_skip};
 pub use node::{Node, Said};

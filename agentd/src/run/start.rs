@@ -66,6 +66,7 @@ impl Runner {
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let ticket = folder.join("ticket");
         let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
+        self.open_outputs(run).map_err(|error| format!("nowhere for its output: {error}"))?;
         let (pid, start) = match taken {
             Some(taken) => taken,
             None => self.launch(&release, run, sockets, notify.name())?,
@@ -195,6 +196,9 @@ impl Runner {
         put("ENGR_ARTIFACT", release.artifact.digest.to_string().into());
         put(INSTANCE_DIR, self.dir.path().into());
         put("NOTIFY_SOCKET", notify.into());
+        if let Some(interval) = release.settings.watchdog {
+            put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
         }
@@ -248,21 +252,46 @@ impl Runner {
         let last = version.last_lines.clone();
         tokio::spawn(watcher.until_ended(end, outputs, last));
         let status = None;
-        version.process =
-            Some(Process { run, pid, start, handle, started, is_ready, status, handed, tasks });
+        let (alive, _) = watch::channel(());
+        version.process = Some(Process {
+            run,
+            pid,
+            start,
+            handle,
+            started,
+            is_ready,
+            status,
+            handed,
+            alive,
+            tasks,
+        });
+        if is_ready {
+            self.watch_over(id);
+        }
+        Ok(())
+    }
+
+    /// Opens the agent's ends of the run's output. That must be before its process begins: what is
+    /// in a FIFO that nobody has open is gone.
+    fn open_outputs(&mut self, run: RunId) -> io::Result<()> {
+        let folder = names::run_folder(&self.dir, run);
+        for stream in [Stream::Out, Stream::Err] {
+            let name = names::output(run, stream);
+            if !self.held.contains_key(&name) {
+                let fifo = Files::of(&folder, stream).open_for_agent()?;
+                self.link.hold(&name, fifo.as_fd());
+                self.held.insert(name, fifo);
+            }
+        }
         Ok(())
     }
 
     fn capture(&mut self, id: VersionId, run: RunId, stream: Stream) -> io::Result<Capture> {
-        let folder = names::run_folder(&self.dir, run);
-        let (files, name) = (Files::of(&folder, stream), names::output(run, stream));
-        let fifo = match self.held.remove(&name) {
+        let files = Files::of(&names::run_folder(&self.dir, run), stream);
+        let fifo = match self.held.remove(&names::output(run, stream)) {
             Some(held) => held,
-            None => {
-                let fifo = files.open_for_agent()?;
-                self.link.hold(&name, fifo.as_fd());
-                fifo
-            }
+            // A launcher that died has held it; the app still does.
+            None => files.open_for_agent()?,
         };
         let version = self.versions.get(&id).ok_or(io::ErrorKind::NotFound)?;
         let (spool, last) = (self.spool.clone(), version.last_lines.clone());

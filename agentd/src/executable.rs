@@ -108,6 +108,7 @@ mod tests {
 
     use super::*;
     use crate::process::{self, Launch};
+    use crate::sandbox::{Plan, Sandbox};
 
     /// Whatever the kernel refuses is refused with the same number, and the rest passes.
     #[test]
@@ -146,13 +147,15 @@ mod tests {
                 sockets: Vec::new(),
                 output: [(); 2].map(|()| File::create("/dev/null").unwrap().into()),
                 ticket: folder.path().join(format!("{index}.ticket")),
+                sandbox: Sandbox::prepare(&Plan { nofile: 1024, confined: None }).unwrap(),
+                group: None,
             };
             let kernel = match process::start(launch) {
                 Ok(pid) => {
                     let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
                     nix::sys::wait::waitpid(pid, None).map(drop).map_err(|_| None)
                 }
-                Err(error) => Err(error.raw_os_error()),
+                Err(fault) => Err(fault.error.raw_os_error()),
             };
             assert_eq!(ours, kernel, "case {index}");
         }

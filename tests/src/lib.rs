@@ -6,6 +6,7 @@ pub mod bare_app;
 pub mod below;
 pub mod chance;
 pub mod engr;
+pub mod fake_agent;
 pub mod fake_fleet;
 pub mod fake_gcs;
 pub mod fleet;

@@ -96,6 +96,8 @@ fn help_lists_every_command_in_its_group() {
     The fleet:
       sync           Bring the instances to `instance-count`
       prune          Remove old releases, and the artifacts and environments that no kept one names
+      agent:update   Bring another `agentd` to the fleet: one instance first, then one after the other
+      agent:rollback Go back to the `agentd` that was named before
       destroy-app    Stop and remove the fleet and, asked separately, the bucket
 
     Options:

@@ -45,8 +45,10 @@ pub enum ToLauncher {
     /// This process is about to become another agent, the file of this name in the folder of
     /// agents, and is on trial from then on.
     Try(Digest),
-    /// The agent on trial is good.
-    Good,
+    /// It could not become that agent, and goes on as what it is.
+    CallOff,
+    /// The agent that runs, of this digest, is good: the one to go back to.
+    Good(Digest),
 }
 
 /// What the launcher says.
@@ -75,7 +77,7 @@ pub struct Ended {
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { code, signal, .. } = *self;
-        crate::switch::Exit { code, signal, address_in_use: false }.fmt(f)
+        crate::switch::Exit { code, signal, ..Default::default() }.fmt(f)
     }
 }
 

@@ -67,10 +67,15 @@ impl Mark {
     fn held_member(&self, pid: u32) -> io::Result<Option<Held>> {
         let Some(held) = Held::open(pid)? else { return Ok(None) };
         // All that is asked from here on is of the process that is held, if it lives at the end.
-        let session = proc_stat::of(pid)?.map(|stat| stat.session);
-        let by_session = session.is_some() && session == self.session()?;
-        let is_member = by_session || marks(pid)?.is_some_and(|mark| mark == self.value.as_bytes());
+        let Some(stat) = proc_stat::of(pid)? else { return Ok(None) };
+        let is_member = self.shows(pid, &stat, self.session()?)?;
         Ok(Some(held).filter(|held| is_member && held.is_alive()))
+    }
+
+    /// Whether the process that has this number now shows that it belongs to the run.
+    fn shows(&self, pid: u32, stat: &Stat, session: Option<u32>) -> io::Result<bool> {
+        let has_mark = || Ok(marks(pid)?.is_some_and(|mark| mark == self.value.as_bytes()));
+        if session == Some(stat.session) { Ok(true) } else { has_mark() }
     }
 
     /// The run's session, as long as its number cannot be another's.
@@ -84,11 +89,14 @@ impl Mark {
     pub(super) fn living(&self) -> io::Result<Vec<Held>> {
         let mut stats = HashMap::new();
         let mut members = Vec::new();
+        let session = self.session()?;
         for pid in proc_stat::all()? {
             let Some(stat) = proc_stat::of(pid)?.filter(|stat| !stat.is_zombie) else { continue };
-            match self.held_member(pid)? {
-                Some(held) => members.push(held),
-                None => drop(stats.insert(pid, stat)),
+            // Few are: only they are held, and then looked at again.
+            if self.shows(pid, &stat, session)? {
+                members.extend(self.held_member(pid)?);
+            } else {
+                stats.insert(pid, stat);
             }
         }
         add_descendants(&mut members, stats)?;

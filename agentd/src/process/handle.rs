@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -85,20 +83,6 @@ impl Handle {
             Ok(WaitStatus::Signaled(_, signal, _)) => Ok(exit(None, Some(signal as i32))),
             Ok(_) | Err(Errno::ECHILD) => Ok(None),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Sends a signal to the process and to its session's first group, unless it has ended: then
-    /// the group's number may be another's.
-    pub fn signal(&self, signal: Signal) {
-        if !self.is_alive() {
-            return;
-        }
-        // ESRCH: it has ended this moment, which the caller is about to hear.
-        if let Err(error) = killpg(Pid::from_raw(self.pid.cast_signed()), signal)
-            && error != Errno::ESRCH
-        {
-            tracing::warn!(%error, pid = self.pid, %signal, "cannot signal the app");
         }
     }
 

@@ -9,9 +9,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -21,6 +19,10 @@ pub mod handle;
 pub mod ticket;
 
 use ticket::Ticket;
+
+use crate::cgroup::Group;
+use crate::fork::{Fault, Step, fork};
+use crate::sandbox::Sandbox;
 
 /// The first descriptor that is handed over: `SD_LISTEN_FDS_START` of sd-daemon.h.
 const LISTEN_FDS_START: RawFd = 3;
@@ -50,54 +52,90 @@ pub struct Launch {
     pub output: [OwnedFd; 2],
     /// The ticket that it takes.
     pub ticket: PathBuf,
+    /// What it enters.
+    pub sandbox: Sandbox,
+    /// The cgroup that it is made in.
+    pub group: Option<Group>,
 }
 
 /// Starts it, in a session of its own, and gives its number. It takes its ticket before it becomes
 /// the program; one that cannot become it leaves none.
 ///
 /// # Errors
-/// What the kernel says to `fork` or `execve`, e.g. "Exec format error" for another machine's code;
-/// `AlreadyExists` when another process has taken the ticket.
-pub fn start(launch: Launch) -> io::Result<u32> {
-    let mut exec = Exec::prepare(&launch)?;
-    let mut ticket = Ticket::new(&launch.ticket)?;
-    let [out, err] = launch.output;
-    let mut command = Command::new(&launch.program);
-    command
-        .args(&launch.args)
-        .current_dir(&launch.folder)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err);
-    // SAFETY: between fork and exec the closure makes system calls and writes into memory that it
-    // owns; it neither allocates nor takes a lock.
-    unsafe {
-        command.pre_exec(move || {
-            nix::unistd::setsid()?;
-            ticket.take()?;
-            Err(exec.run())
-        });
-    }
+/// The step that failed, and what the kernel says: [`Step::Exec`] with "Exec format error" for another
+/// machine's code, with `AlreadyExists` when another process has taken the ticket.
+pub fn start(mut launch: Launch) -> Result<u32, Fault> {
+    let failed = |error| Fault { step: Step::Exec, error };
+    let mut exec = Exec::prepare(&launch).map_err(failed)?;
+    let mut ticket = Ticket::new(&launch.ticket).map_err(failed)?;
+    let mut own = Own::prepare(&launch).map_err(failed)?;
+    let handed = launch.sockets.len();
+    let mut become_app = || match own.take(&mut ticket, &mut launch.sandbox, handed) {
+        Ok(()) => Fault { step: Step::Exec, error: exec.run() },
+        Err(fault) => fault,
+    };
     // A process that another task was forking while the executable was written holds it open for
     // writing until its own exec, a moment later (golang/go#22315 has the whole story).
     let mut tries = 0;
     loop {
-        let error = match command.spawn() {
-            Ok(child) => return Ok(child.id()),
-            Err(error) => error,
+        // SAFETY: between fork and exec the closure makes system calls and writes into memory that it
+        // owns; it neither allocates nor takes a lock.
+        let fault = match unsafe { fork(launch.group.as_ref(), handed, &mut become_app) } {
+            Ok(pid) => return Ok(pid),
+            Err(fault) => fault,
         };
-        if error.kind() == io::ErrorKind::AlreadyExists {
-            return Err(error);
+        if fault.error.kind() == io::ErrorKind::AlreadyExists {
+            return Err(fault);
         }
         match std::fs::remove_file(&launch.ticket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        if error.raw_os_error() != Some(libc::ETXTBSY) || tries >= BUSY_TRIES_MAX {
-            return Err(error);
+        if fault.error.raw_os_error() != Some(libc::ETXTBSY) || tries >= BUSY_TRIES_MAX {
+            return Err(fault);
         }
         tries += 1;
         std::thread::sleep(BUSY_PAUSE);
+    }
+}
+
+/// What a process has of its own: its session, its standard descriptors, its folder.
+struct Own {
+    folder: CString,
+    standard: [OwnedFd; 3],
+}
+
+impl Own {
+    fn prepare(launch: &Launch) -> io::Result<Self> {
+        let [out, err] = &launch.output;
+        let null = std::fs::File::open("/dev/null")?;
+        let standard = [null.into(), out.try_clone()?, err.try_clone()?];
+        Ok(Self { folder: c_string(launch.folder.as_os_str())?, standard })
+    }
+
+    /// In the child. The ticket lies where the app cannot come: it is taken before the sandbox is
+    /// entered. The folder is the one that the app sees.
+    fn take(
+        &mut self,
+        ticket: &mut Ticket,
+        sandbox: &mut Sandbox,
+        handed: usize,
+    ) -> Result<(), Fault> {
+        let failed = |error| Fault { step: Step::Exec, error };
+        nix::unistd::setsid().map_err(|error| failed(error.into()))?;
+        ticket.take().map_err(failed)?;
+        for (from, to) in self.standard.iter().zip(0..) {
+            // SAFETY: both are numbers of descriptors.
+            if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
+                return Err(Step::Inherited.fault());
+            }
+        }
+        sandbox.enter(handed)?;
+        // SAFETY: the path ends with a zero byte.
+        match unsafe { libc::chdir(self.folder.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(Step::Exec.fault()),
+        }
     }
 }
 
@@ -262,6 +300,7 @@ pub fn sweep(marker: &str, value: &OsStr) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Plan;
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::path::Path;
@@ -279,6 +318,8 @@ mod tests {
             sockets: Vec::new(),
             output: [writer.try_clone().unwrap().into(), writer.into()],
             ticket: folder.join("ticket"),
+            sandbox: Sandbox::prepare(&Plan { nofile: 1024, confined: None }).unwrap(),
+            group: None,
         };
         (launch, reader)
     }
@@ -325,7 +366,7 @@ mod tests {
         let (first, _output) = launch(folder.path(), "/bin/true", &[]);
         let pid = start(first).unwrap();
         let (second, mut output) = launch(folder.path(), "/bin/echo", &["again"]);
-        assert_eq!(start(second).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(start(second).unwrap_err().error.kind(), io::ErrorKind::AlreadyExists);
         let mut said = String::new();
         output.read_to_string(&mut said).unwrap();
         assert_eq!(said, "");
@@ -337,7 +378,7 @@ mod tests {
     fn what_cannot_be_executed_says_so_at_once_and_leaves_no_ticket() {
         let folder = tempfile::tempdir().unwrap();
         let (launch, _output) = launch(folder.path(), "/dev/null", &[]);
-        assert_eq!(start(launch).unwrap_err().raw_os_error(), Some(libc::EACCES));
+        assert_eq!(start(launch).unwrap_err().error.raw_os_error(), Some(libc::EACCES));
         assert_eq!(ticket::taken_by(&folder.path().join("ticket")).unwrap(), None);
     }
 }

@@ -106,6 +106,11 @@ impl Runner {
                 self.adopt(id, process);
             }
         }
+        let starts = starting.iter().map(|(id, _)| *id);
+        let known: Vec<VersionId> = self.versions.keys().copied().chain(starts).collect();
+        if let Err(error) = self.bounds.discard_all_but(&known) {
+            tracing::error!(%error, "what an earlier agent has left cannot be ended");
+        }
         self.take_unknown_sockets(starting);
         self.remove_unknown_runs(starting);
     }

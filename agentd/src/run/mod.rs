@@ -16,19 +16,21 @@ use tokio::task::AbortHandle;
 use crate::fetch::Fetcher;
 use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
+use crate::members::Members;
 use crate::notices::Notice;
-use crate::process::handle::Handle;
 use crate::readiness::Abilities;
 use crate::sockets::Groups;
 use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
+mod bounds;
 mod names;
 mod prepare;
 mod start;
 mod watcher;
 
 pub use adopt::Standing;
+pub use bounds::Bounds;
 use watcher::{until_idle, until_silent};
 
 /// The variable by which an instance's processes are known: its folder.
@@ -70,6 +72,7 @@ pub struct Runner {
     finished: Vec<RunId>,
     /// What was seen to bind its ports by itself, though its bytes say otherwise.
     self_binders: Arc<Mutex<HashSet<Identity>>>,
+    bounds: Bounds,
 }
 
 /// What decides how a process behaves, as far as the agent can tell.
@@ -92,8 +95,7 @@ struct Process {
     pid: u32,
     /// See [`crate::process::handle::start_time`].
     start: u64,
-    /// None: it has ended, and the news of it is on its way.
-    handle: Option<Arc<Handle>>,
+    members: Members,
     started: Timestamp,
     is_ready: bool,
     /// What it says that it does.
@@ -128,6 +130,7 @@ impl Runner {
         spool: Spool,
         news: UnboundedSender<News>,
         (link, held): (Link, Held),
+        bounds: Bounds,
     ) -> Self {
         Self {
             dir,
@@ -141,6 +144,7 @@ impl Runner {
             versions: HashMap::new(),
             finished: Vec::new(),
             self_binders: Arc::default(),
+            bounds,
         }
     }
 
@@ -195,8 +199,8 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            if let Some(handle) = &process.handle {
-                handle.signal(signal);
+            if let Err(error) = process.members.signal(signal) {
+                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
             }
         }
     }
@@ -248,6 +252,7 @@ impl Runner {
     /// Closes the version's sockets and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
+        self.bounds.discard(id);
         let mut removed = Vec::new();
         lock(&self.groups).retain(|port, group| {
             match group.remove(id) {
@@ -289,9 +294,8 @@ impl Runner {
         let Some(version) = self.versions.get_mut(&id) else { return };
         let Some(interval) = version.release.settings.watchdog else { return };
         let Some(process) = &mut version.process else { return };
-        let Some(handle) = process.handle.clone() else { return };
         let alive = process.alive.subscribe();
-        let task = tokio::spawn(until_silent(interval.0, alive, handle));
+        let task = tokio::spawn(until_silent(interval.0, alive, process.members.clone()));
         process.tasks.push(task.abort_handle());
     }
 

@@ -12,7 +12,8 @@ use deploy::release::Release;
 use tokio::sync::watch;
 
 use super::watcher::Watcher;
-use super::{INSTANCE_DIR, News, Process, Runner, cannot_execute, lock, names};
+use super::{INSTANCE_DIR, News, Process, Runner, bounds, cannot_execute, lock, names};
+use crate::fork::{Fault, Step};
 use crate::logs::capture::{Capture, Files};
 use crate::notices::NotifySocket;
 use crate::process::handle::{self, Handle};
@@ -69,7 +70,7 @@ impl Runner {
         self.open_outputs(run).map_err(|error| format!("nowhere for its output: {error}"))?;
         let (pid, start) = match taken {
             Some(taken) => taken,
-            None => self.launch(&release, run, sockets, notify.name())?,
+            None => self.launch(id, &release, run, sockets, notify.name())?,
         };
         let begun =
             Begun { run, pid, start, started: Timestamp::now(), handed: inodes, is_ready: false };
@@ -79,6 +80,7 @@ impl Runner {
     /// Starts the program, and gives its number and start time.
     fn launch(
         &self,
+        id: VersionId,
         release: &Release,
         run: RunId,
         sockets: Vec<(String, OwnedFd)>,
@@ -94,14 +96,25 @@ impl Runner {
         let output = output.map_err(|error| format!("nowhere for its output: {error}"))?;
         let folder = self.fetcher.artifact_path(digest);
         let ticket = traces.join("ticket");
+        let (settings, handed) = (&release.settings, !sockets.is_empty());
+        let binds_low_ports = !handed && self.binds_low_ports(release);
+        let sandbox = self.bounds.sandbox(&self.dir, run, &folder, settings, binds_low_ports);
+        let sandbox = sandbox.map_err(|error| format!("its sandbox cannot be made: {error}"))?;
+        let group = self.bounds.group(id, release).and_then(|group| {
+            group.as_ref().map_or(Ok(()), |group| bounds::note_oom_kills(group, &traces))?;
+            Ok(group)
+        });
+        let group = group.map_err(|error| format!("its cgroup cannot be made: {error}"))?;
         let launch = Launch {
             program: folder.join(&manifest.executable),
             args: release.settings.args.clone(),
-            environment: self.environment(release, notify)?,
+            environment: self.environment(release, run, notify)?,
             folder,
             sockets,
             output,
             ticket: ticket.clone(),
+            sandbox,
+            group,
         };
         match process::start(launch) {
             // It is a child, and not reaped yet, so it has a start time whether it lives or not.
@@ -113,11 +126,14 @@ impl Runner {
                 Err(error) => Err(format!("the process cannot be looked at: {error}")),
             },
             // A child of the agent that died has been quicker.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(fault) if fault.error.kind() == io::ErrorKind::AlreadyExists => {
                 let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
                 taken.ok_or_else(|| "the ticket has vanished".to_owned())
             }
-            Err(error) => Err(cannot_execute(&manifest.executable, &manifest.arch, &error)),
+            Err(Fault { step: Step::Exec, error }) => {
+                Err(cannot_execute(&manifest.executable, &manifest.arch, &error))
+            }
+            Err(fault) => Err(format!("{fault}: {}", fault.error)),
         }
     }
 
@@ -180,14 +196,18 @@ impl Runner {
     fn environment(
         &self,
         release: &Release,
+        run: RunId,
         notify: &str,
     ) -> Result<BTreeMap<OsString, OsString>, String> {
         let own = self.fetcher.read_environment(release).map_err(|error| error.to_string())?;
         let inherited = INHERITED
             .iter()
             .filter_map(|name| std::env::var_os(name).map(|value| (OsString::from(name), value)));
+        let users = self.bounds.user_variables();
+        let users = users.into_iter().map(|(name, value)| (OsString::from(name), value));
         let set = own.0.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let mut environment: BTreeMap<OsString, OsString> = inherited.chain(set).collect();
+        let mut environment: BTreeMap<OsString, OsString> =
+            inherited.chain(users).chain(set).collect();
         let mut put = |name: &str, value: OsString| environment.insert(name.into(), value);
         put("ENGR_APP", self.config.app.clone().into());
         put("ENGR_PROJECT", self.config.project.clone().into());
@@ -198,6 +218,9 @@ impl Runner {
         put("NOTIFY_SOCKET", notify.into());
         if let Some(interval) = release.settings.watchdog {
             put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
+        for (name, value) in self.bounds.variables(&self.dir, run) {
+            put(name, value);
         }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
@@ -216,6 +239,8 @@ impl Runner {
         let handle = Handle::open(pid, start)
             .map_err(|error| format!("process {pid} cannot be held: {error}"))?
             .map(Arc::new);
+        let members = self.bounds.members(&self.dir, id, run, (pid, start));
+        let members = members.map_err(|error| format!("its cgroup is not to be had: {error}"))?;
         let (end, ended) = watch::channel(false);
         let outputs = [Stream::Out, Stream::Err]
             .map(|stream| self.capture(id, run, stream))
@@ -228,7 +253,9 @@ impl Runner {
             id,
             run,
             pid,
-            handle: handle.clone(),
+            handle,
+            members: members.clone(),
+            traces: names::run_folder(&self.dir, run),
             link: self.link.clone(),
             news: self.news.clone(),
             address: self
@@ -257,7 +284,7 @@ impl Runner {
             run,
             pid,
             start,
-            handle,
+            members,
             started,
             is_ready,
             status,

@@ -13,10 +13,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::bounds::{KILLED_WITHIN, ran_out_of_memory};
 use super::{News, lock};
 use crate::drain::Sockets;
 use crate::link::Link;
 use crate::logs::LastLines;
+use crate::members::Members;
 use crate::notices::{Notice, NotifySocket};
 use crate::process::handle::Handle;
 use crate::readiness::{self, Abilities};
@@ -41,6 +43,9 @@ pub(super) struct Watcher {
     pub(super) pid: u32,
     /// None: it has ended.
     pub(super) handle: Option<Arc<Handle>>,
+    pub(super) members: Members,
+    /// The run's folder.
+    pub(super) traces: PathBuf,
     pub(super) link: Link,
     pub(super) news: UnboundedSender<News>,
     pub(super) address: Option<SocketAddr>,
@@ -120,8 +125,8 @@ impl Watcher {
     fn make_way(&self) {
         tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
         self.binds_itself.store(true, Ordering::Relaxed);
-        if let Some(handle) = &self.handle {
-            handle.signal(Signal::SIGKILL);
+        if let Err(error) = self.members.signal(Signal::SIGKILL) {
+            tracing::warn!(%error, pid = self.pid, "cannot end all of the app");
         }
     }
 
@@ -154,18 +159,27 @@ impl Watcher {
         let binds_itself = self.binds_itself.load(Ordering::Relaxed);
         let has_ports = !self.release.settings.ports.is_empty();
         exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
+        let killed = exit.signal == Some(libc::SIGKILL);
+        exit.out_of_memory = killed
+            && ran_out_of_memory(&self.members, &self.traces).unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot see whether the app ran out of memory");
+                false
+            });
         tracing::info!(release = self.release.number, pid = self.pid, "{exit}");
         let _ = self.news.send(News::Event(Event::Exited(self.id, exit)));
     }
 
     async fn ended(&self) -> Exit {
         let Some(handle) = &self.handle else {
+            self.end_rest().await;
             return self.link.ended(self.pid).await.unwrap_or_default();
         };
         if let Err(error) = handle.ended().await {
             tracing::error!(%error, pid = self.pid, "the app's end cannot be waited for");
             std::future::pending::<()>().await;
         }
+        // Its number is taken until it is reaped, and so its session is known.
+        self.end_rest().await;
         match handle.reap() {
             Ok(Some(exit)) => exit,
             // Another one's child: an agent before this one has started it.
@@ -176,6 +190,12 @@ impl Watcher {
             }
         }
     }
+    /// Ends what the first process has left: nobody would tell it to end any more.
+    async fn end_rest(&self) {
+        if let Err(error) = self.members.kill_all(KILLED_WITHIN).await {
+            tracing::error!(%error, pid = self.pid, "what the app has left cannot be ended");
+        }
+    }
 }
 
 /// Ends the process with `SIGABRT`, which shows where it hangs, when it has not said for `interval`
@@ -183,7 +203,7 @@ impl Watcher {
 pub(super) async fn until_silent(
     interval: Duration,
     mut alive: watch::Receiver<()>,
-    handle: Arc<Handle>,
+    members: Members,
 ) {
     loop {
         match tokio::time::timeout(interval, alive.changed()).await {
@@ -192,10 +212,13 @@ pub(super) async fn until_silent(
             Err(_) => break,
         }
     }
-    tracing::warn!(pid = handle.pid(), ?interval, "the app has not said WATCHDOG=1, and is ended");
-    handle.signal(Signal::SIGABRT);
-    tokio::time::sleep(ABORT_MAX).await;
-    handle.signal(Signal::SIGKILL);
+    tracing::warn!(?interval, "the app has not said WATCHDOG=1, and is ended");
+    for signal in [Signal::SIGABRT, Signal::SIGKILL] {
+        if let Err(error) = members.signal(signal) {
+            tracing::error!(%error, %signal, "the app cannot be signalled");
+        }
+        tokio::time::sleep(ABORT_MAX).await;
+    }
 }
 
 /// Waits until nothing waits in the version's queues and its connections have ended.

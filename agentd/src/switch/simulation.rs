@@ -509,7 +509,10 @@ impl World {
             self.steered = Some(version);
         }
         let (soon, exits) = (self.chance.millis(400), |address_in_use| {
-            Event::Exited(version, Exit { code: Some(1), signal: None, address_in_use })
+            Event::Exited(
+                version,
+                Exit { code: Some(1), signal: None, address_in_use, out_of_memory: false },
+            )
         });
         match temper {
             Temper::ExitsAtOnce => self.after(soon, Pending::Of(run, exits(false))),
@@ -538,7 +541,7 @@ impl World {
         }
         let Some(run) = self.up.get(&version).copied() else { return };
         let delay = self.chance.millis(within);
-        let exit = Exit { code, signal, address_in_use: false };
+        let exit = Exit { code, signal, ..Exit::default() };
         self.after(delay, Pending::Of(run, Event::Exited(version, exit)));
     }
 

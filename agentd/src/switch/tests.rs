@@ -188,7 +188,7 @@ fn without_overlap_the_old_one_ends_first_and_comes_back_when_the_new_one_fails(
 fn an_app_that_finds_its_address_in_use_is_tried_again_with_the_old_one_stopped() {
     let mut drive = Drive::serving(release(1));
     drive.begin(&release(2), 2, Way::Overlap);
-    let in_use = Exit { code: Some(1), signal: None, address_in_use: true };
+    let in_use = Exit { code: Some(1), address_in_use: true, ..Exit::default() };
     assert_eq!(drive.step(Event::Exited(VersionId(2), in_use)), ["prepare 2 that binds itself"]);
     let way = Way::StopFirst { note: Some("it binds".into()) };
     assert_eq!(drive.step(Event::Prepared(VersionId(2), way)), ["term 1"]);

@@ -34,6 +34,9 @@ pub struct Exit {
     /// Its last words say that its address was in use: it binds its port by itself, and somebody
     /// else had it.
     pub address_in_use: bool,
+    /// It was killed for want of memory: more than its limit, or than the machine has.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 /// What happened.
@@ -197,6 +200,9 @@ pub struct VersionView {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.out_of_memory {
+            return f.write_str("was killed for want of memory");
+        }
         match (self.code, self.signal) {
             (_, Some(number)) => match nix::sys::signal::Signal::try_from(number) {
                 Ok(signal) => write!(f, "was ended by {signal} (signal {number})"),

@@ -10,9 +10,11 @@ use crate::failure::CommandResult;
 use crate::publish::{load_failure, read_environment};
 
 /// What belongs to the process that it was set for, and would mislead another.
-const NOT_INHERITED: [&str; 9] = [
+const NOT_INHERITED: [&str; 11] = [
     "ENGR_INSTANCE",
     "ENGR_INSTANCE_DIR",
+    "ENGR_RUN",
+    "ENGR_STATE_DIR",
     "ENGR_VERSION",
     "ENGR_ARTIFACT",
     "ENGR_DEVELOPMENT",

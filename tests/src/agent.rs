@@ -18,11 +18,7 @@ use crate::fleet::{LIMIT, within};
 /// # Errors
 /// When there is no whole answer.
 pub fn report(health: SocketAddr) -> io::Result<Option<Report>> {
-    let mut stream = TcpStream::connect_timeout(&health, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET /status HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+    let text = ask(health, "/status")?;
     let (_, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
     Ok(serde_json::from_str(body)?)
 }
@@ -34,6 +30,24 @@ pub enum Life {
     Alone,
     /// Its launcher, which starts it anew.
     Launched,
+}
+
+/// Whether the agent that answers at `health` says that requests may be sent to its app.
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn is_healthy(health: SocketAddr) -> io::Result<bool> {
+    let text = ask(health, "/health")?;
+    Ok(text.starts_with("HTTP/1.1 200 "))
+}
+
+fn ask(health: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&health, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An agent under way; it and its app end with this value.

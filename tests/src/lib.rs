@@ -17,3 +17,4 @@ pub mod loads;
 pub mod mounts;
 pub mod relay;
 pub mod running;
+pub mod systemd;

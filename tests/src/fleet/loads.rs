@@ -32,7 +32,7 @@ impl fmt::Display for Loads {
 }
 
 impl Loads {
-    pub(super) fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr) -> Self {
         let busy = Plan { clients: BUSY, ..Plan::new(address) };
         let slow = Plan { clients: SLOW, path: "/slow?ms=700".to_owned(), ..busy.clone() };
         let start = |plan| Load::start(plan).expect("the load starts");

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// The variable with the number of the agent's end.
 pub const LINK: &str = "ENGR_LAUNCHER_FD";
 
+/// The variable with the launcher's version: of the program that the instance was made with.
+pub const LAUNCHER_VERSION: &str = "ENGR_LAUNCHER_VERSION";
+
 /// How often the agent says [`ToLauncher::Alive`].
 pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
 

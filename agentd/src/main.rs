@@ -61,8 +61,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
-        Command::Run { dir, self_check: true } => self_check(InstanceDir(dir)),
         Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.unit),
+        Command::Run { dir, self_check: true } => self_check(InstanceDir(dir)),
         Command::Run { dir, self_check: false } => run(InstanceDir(dir), level, cli.unit),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };

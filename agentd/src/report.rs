@@ -41,7 +41,8 @@ pub fn beat(update: Option<&AgentUpdate>, age: Duration) -> Duration {
 }
 
 /// Writes each report that comes, the newest where several wait, until the sender is gone; what it
-/// left last is written before this ends; `told` hears of each that is in the bucket. Two writes are never closer than the store bears.
+/// left last is written before this ends; `told` hears of each that is in the bucket. Two writes are
+/// never closer than the store bears.
 pub async fn write_reports(
     store: Arc<dyn Store>,
     mut reports: watch::Receiver<Option<Report>>,
@@ -123,8 +124,8 @@ mod tests {
             serving: None,
             draining: Vec::new(),
             outcomes: Vec::new(),
-            last_failure: None,
             left: None,
+            last_failure: None,
         }
     }
 

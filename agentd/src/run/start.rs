@@ -182,15 +182,7 @@ impl Runner {
     /// An app that binds its ports by itself needs them to be free: the versions that had them
     /// have ended, and if one comes back it gets new sockets.
     fn close_sockets(&mut self, release: &Release) {
-        for port in &release.settings.ports {
-            let Some(group) = lock(&self.groups).remove(port) else { continue };
-            match group.close() {
-                Ok(inodes) => inodes
-                    .into_iter()
-                    .for_each(|inode| self.link.drop(&names::socket(*port, inode))),
-                Err(error) => tracing::error!(%error, port, "a socket cannot be closed"),
-            }
-        }
+        self.close_groups(&release.settings.ports);
     }
 
     fn environment(

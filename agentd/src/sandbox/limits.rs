@@ -13,6 +13,9 @@ const UMASK: libc::mode_t = 0o022;
 /// The agent may be spared when memory runs out; the app is not.
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
+/// The right to give more than one has (capabilities(7)). Root in a container may lack it.
+const CAP_SYS_RESOURCE: u32 = 24;
+
 /// The limits of a process to be made.
 #[derive(Debug)]
 pub(super) struct Limits {
@@ -23,14 +26,15 @@ pub(super) struct Limits {
 impl Limits {
     /// With up to `nofile` descriptors, as far as this process may give that many; as many as it may
     /// give come back.
-    pub(super) fn prepare(nofile: u64, is_root: bool) -> io::Result<(Self, u64)> {
+    pub(super) fn prepare(nofile: u64) -> io::Result<(Self, u64)> {
+        let may_raise = may_raise()?;
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let most = if is_root { nofile } else { nofile.min(hard) };
+        let most = if may_raise { nofile } else { nofile.min(hard) };
         let nofile = libc::rlimit { rlim_cur: most, rlim_max: most };
         let own: i32 =
             fs::read_to_string(OOM_SCORE_ADJ)?.trim().parse().map_err(io::Error::other)?;
-        // Who is likelier than others to be killed may not become less likely without being root.
-        Ok((Self { nofile, resets_oom_score: own < 0 || is_root && own != 0 }, most))
+        // Who is likelier than others to be killed may not become less likely without that right.
+        Ok((Self { nofile, resets_oom_score: own < 0 || may_raise && own != 0 }, most))
     }
 
     /// In the child, while it is root still.
@@ -44,6 +48,14 @@ impl Limits {
         }
         if self.resets_oom_score { reset_oom_score() } else { Ok(()) }
     }
+}
+
+fn may_raise() -> io::Result<bool> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let rights = rights.and_then(|rights| u64::from_str_radix(rights.trim(), 16).ok());
+    let rights = rights.ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))?;
+    Ok(rights >> CAP_SYS_RESOURCE & 1 == 1)
 }
 
 fn reset_oom_score() -> Result<(), Fault> {

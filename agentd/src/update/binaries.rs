@@ -28,7 +28,11 @@ pub fn own_binary() -> io::Result<AgentBinary> {
     binary_at(Path::new("/proc/self/exe"), env!("CARGO_PKG_VERSION"))
 }
 
-fn binary_at(path: &Path, version: &str) -> io::Result<AgentBinary> {
+/// The binary at `path`, of which it is known to be of this version.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn binary_at(path: &Path, version: &str) -> io::Result<AgentBinary> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     Ok(AgentBinary { digest: Digest::of_reader(file)?, size, version: version.to_owned() })
@@ -60,11 +64,13 @@ impl Binaries {
 
     /// Where the binary lies once it was brought.
     pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.agents().join(digest.to_string())
+        match *digest == self.installed.0 {
+            true => self.installed.1.clone(),
+            false => self.dir.agents().join(digest.to_string()),
+        }
     }
 
-    /// Brings the binary, if it is not there whole: the one that the instance was made with from
-    /// where that lies. While the bucket is away this waits for it.
+    /// Brings the binary, if it is not there whole. While the bucket is away this waits for it.
     ///
     /// # Errors
     /// When it can never be brought: it is not there, its bytes are wrong, or the disk is full.
@@ -76,26 +82,16 @@ impl Binaries {
         until_reachable(async || self.fetch(&digest, &path).await).await
     }
 
-    /// Copies the installed one, or downloads what is not there.
-    async fn get(&self, digest: &Digest, file: &Path) -> Result<(), FetchError> {
-        if *digest == self.installed.0 {
-            let disk = |cause| FetchError::Disk { path: file.to_owned(), cause };
-            return fs::copy(&self.installed.1, file).map(drop).map_err(disk);
-        }
-        let name = layout::agent(digest);
-        with_tries(async || {
-            // What a try before has left.
-            let _ = fs::remove_file(file);
-            self.store.download(&name, file, &|_| {}).await
-        })
-        .await?;
-        Ok(())
-    }
-
     async fn fetch(&self, digest: &Digest, target: &Path) -> Result<(), FetchError> {
         let incoming = Incoming::new(self.dir.incoming().join(Id::random().to_string()))?;
         let file = incoming.0.join("agentd");
-        self.get(digest, &file).await?;
+        let name = layout::agent(digest);
+        with_tries(async || {
+            // What a try before has left.
+            let _ = fs::remove_file(&file);
+            self.store.download(&name, &file, &|_| {}).await
+        })
+        .await?;
         let disk = |cause| FetchError::Disk { path: target.to_owned(), cause };
         let found = digest_of(file.clone()).await.map_err(disk)?;
         if found != *digest {
@@ -125,10 +121,7 @@ impl Binaries {
         }
         for entry in fs::read_dir(self.dir.agents())? {
             let entry = entry?;
-            // The launcher keeps its choice beside them.
-            if entry.file_name().to_str().is_some_and(|name| name.parse::<Digest>().is_ok()) {
-                found.push((entry.metadata()?.modified()?, entry.path()));
-            }
+            found.push((entry.metadata()?.modified()?, entry.path()));
         }
         found.sort_unstable();
         let excess = found.len().saturating_sub(BINARIES_MAX);
@@ -217,9 +210,9 @@ mod tests {
         let path = place.folder.path().join("agentd");
         fs::write(&path, "installed").unwrap();
         let digest = Digest::of(b"installed");
+        assert_eq!(place.binaries.path(&digest), path);
         let binary = AgentBinary { digest, size: 9, version: "1".to_owned() };
         place.binaries.bring(&binary).await.unwrap();
-        assert_eq!(fs::read(place.binaries.path(&digest)).unwrap(), b"installed");
     }
 
     #[tokio::test]
@@ -234,10 +227,7 @@ mod tests {
             file.set_modified(SystemTime::now() - age).unwrap();
             digests.push(binary.digest);
         }
-        let choice = place.binaries.dir.agents().join("choice.json");
-        fs::write(&choice, "{}").unwrap();
         place.binaries.prune(&[digests[0], Digest::of(b"installed")]).unwrap();
-        assert!(choice.exists());
         let left = digests.iter().map(|digest| place.binaries.path(digest).exists());
         assert_eq!(left.collect::<Vec<_>>(), [true, false, false, true, true]);
     }

@@ -50,7 +50,7 @@ mod turn;
 mod types;
 mod updater;
 
-pub use binaries::{Binaries, own_binary};
+pub use binaries::{Binaries, binary_at, own_binary};
 pub use check::{CHECK_WITHIN, CheckError, check};
 pub use machine::{Machine, Retained};
 pub use self_check::{SelfCheck, self_check};

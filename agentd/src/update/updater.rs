@@ -85,12 +85,12 @@ impl Updater {
         self.machine.retained()
     }
 
-    /// The agent's part of a report; `launcher` is the process that holds it.
-    pub fn report(&self, launcher: Option<u32>, started: Timestamp) -> Agent {
+    /// The agent's part of a report.
+    pub fn report(&self, started: Timestamp) -> Agent {
         let running = self.machine.running();
         Agent {
             pid: std::process::id(),
-            launcher,
+            launcher: None,
             version: running.version.clone(),
             started,
             digest: Some(running.digest),

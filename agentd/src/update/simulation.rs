@@ -76,7 +76,7 @@ enum Temper {
 impl Temper {
     fn on(self, vm: usize) -> Self {
         match self {
-            Self::BadSomewhere if vm % 2 == 0 => Self::CrashesAtOnce,
+            Self::BadSomewhere if vm.is_multiple_of(2) => Self::CrashesAtOnce,
             Self::BadSomewhere => Self::Good,
             other => other,
         }

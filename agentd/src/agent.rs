@@ -4,6 +4,7 @@
 //! The loop waits for the next event, hands it to the switch core, and begins what the core
 //! decides. Whatever takes long runs beside it, and its outcome comes back as an event.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use crate::{follow, health, lock, process, report};
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs the agent of the instance in `dir` until `SIGTERM` or `SIGINT`, and until its app has
-/// ended.
+/// ended. As a `unit`'s, `SIGTERM` ends the app only when the machine ends.
 ///
 /// It takes over what an agent before it has left: the app's processes, their sockets and output,
 /// and a switch that was under way. Without a launcher it takes the instance's lock itself, whose
@@ -47,7 +48,12 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the instance cannot be run at all: its settings are missing, another agent has it, its
 /// folder cannot be written, its health address is taken.
-pub async fn run(dir: InstanceDir, spool: Spool, cgroup: bool) -> anyhow::Result<()> {
+pub async fn run(
+    dir: InstanceDir,
+    spool: Spool,
+    unit: Option<Unit>,
+    cgroup: bool,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let config = read_config(&dir)?;
@@ -100,7 +106,14 @@ pub async fn run(dir: InstanceDir, spool: Spool, cgroup: bool) -> anyhow::Result
         tokio::select! {
             Some(news) = arriving.recv() => agent.hear(news),
             Some(state) = seen.recv() => agent.see(state),
-            _ = terminate.recv() => agent.step(Event::Stop),
+            _ = terminate.recv() => match unit.as_ref().map(Unit::machine_ends) {
+                None => agent.step(Event::Stop),
+                Some(true) => agent.step(Event::ShutDown),
+                Some(false) => {
+                    tracing::info!("the unit stops, and the app goes on");
+                    break;
+                }
+            },
             _ = interrupt.recv() => agent.step(Event::Stop),
             _ = alive.tick() => link.tell(&ToLauncher::Alive),
             () = tokio::time::sleep(wake) => agent.step(Event::Tick),
@@ -112,6 +125,31 @@ pub async fn run(dir: InstanceDir, spool: Spool, cgroup: bool) -> anyhow::Result
     }
     tracing::info!("the agent has ended");
     Ok(())
+}
+
+/// The service manager's unit that the agent runs in.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// The unit's folder for what need not outlive the machine (`RuntimeDirectory=`).
+    runtime: PathBuf,
+}
+
+impl Unit {
+    /// The unit of this process.
+    ///
+    /// # Errors
+    /// When the service manager did not name its folder.
+    pub fn own() -> anyhow::Result<Self> {
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY")
+            .context("RUNTIME_DIRECTORY is not set: the unit needs RuntimeDirectory=")?;
+        Ok(Self { runtime: runtime.into() })
+    }
+
+    /// Whether it is the machine that ends, and not the unit alone: the unit's `ExecStop=` says so in
+    /// a file before the agent gets `SIGTERM`.
+    fn machine_ends(&self) -> bool {
+        self.runtime.join("machine-ends").exists()
+    }
 }
 
 /// The kernel's monotonic clock.
@@ -150,6 +188,8 @@ struct Agent {
     status: watch::Sender<Status>,
     reports: watch::Sender<Option<Report>>,
     is_over: bool,
+    /// When it ended with its machine.
+    left: Option<Timestamp>,
 }
 
 /// What the loop's state is tied to.
@@ -221,6 +261,7 @@ impl Agent {
             status,
             reports,
             is_over: false,
+            left: None,
         })
     }
 
@@ -319,13 +360,17 @@ impl Agent {
                     self.runner.prepare(version, release, binds_itself);
                 }
                 Action::Start(version, run) => self.runner.start(version, run),
+                Action::ShareOut(version) => self.runner.share_out(version),
                 Action::Steer(version) => self.runner.steer(version),
                 Action::AwaitIdle(version) => self.runner.await_idle(version),
                 Action::Terminate(version) => self.runner.signal(version, Signal::SIGTERM),
                 Action::Kill(version) => self.runner.signal(version, Signal::SIGKILL),
                 Action::Discard(version) => self.runner.discard(version),
                 Action::Record(record) => self.record(record),
-                Action::End => self.is_over = true,
+                Action::End => {
+                    self.is_over = true;
+                    self.left = self.machine.ends_with_its_machine().then(Timestamp::now);
+                }
             }
         }
         self.remember();
@@ -460,6 +505,7 @@ impl Agent {
             serving: snapshot.serving.and_then(|version| self.version(version)),
             draining: snapshot.draining.iter().filter_map(|v| self.version(*v)).collect(),
             outcomes: self.memory.outcomes.clone(),
+            left: self.left,
             last_failure: self.memory.last_failure.clone(),
         };
         let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);

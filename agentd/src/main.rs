@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use agentd::agent::Unit;
 use agentd::logs::{OwnLines, Spool};
 use clap::{Parser, Subcommand};
 use deploy::agent_config::InstanceDir;
@@ -18,6 +19,9 @@ use tracing_subscriber::{Layer, fmt};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Run as a service manager's unit: a stop of the unit leaves the app running
+    #[arg(long, global = true)]
+    unit: bool,
     /// Say more of what it does
     #[arg(short, long, global = true)]
     verbose: bool,
@@ -52,8 +56,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
-        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.cgroup),
-        Command::Run { dir } => run(InstanceDir(dir), level, cli.cgroup),
+        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.unit, cli.cgroup),
+        Command::Run { dir } => run(InstanceDir(dir), level, cli.unit, cli.cgroup),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
     match ended {
@@ -65,14 +69,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn launch(dir: InstanceDir, verbose: bool, cgroup: bool) -> anyhow::Result<()> {
+fn launch(dir: InstanceDir, verbose: bool, unit: bool, cgroup: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
-    let flags = [verbose.then_some("-v"), cgroup.then_some("--cgroup")];
-    let flags = flags.into_iter().flatten().map(str::to_owned).collect();
+    let flags = [(verbose, "--verbose"), (unit, "--unit"), (cgroup, "--cgroup")];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned());
+    let flags = flags.collect();
     agentd::launcher::run(dir, flags)
 }
 
-fn run(dir: InstanceDir, level: LevelFilter, cgroup: bool) -> anyhow::Result<()> {
+fn run(dir: InstanceDir, level: LevelFilter, unit: bool, cgroup: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
     let spool = Spool::open(dir.logs())
         .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", dir.logs().display()))?;
@@ -84,7 +89,8 @@ fn run(dir: InstanceDir, level: LevelFilter, cgroup: bool) -> anyhow::Result<()>
         .with(spooled.with_ansi(false).with_filter(level))
         .with(console.with_ansi(false).with_filter(level))
         .init();
-    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, cgroup))
+    let unit = unit.then(Unit::own).transpose()?;
+    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, unit, cgroup))
 }
 
 fn balance(dir: LocalDir, level: LevelFilter) -> anyhow::Result<()> {

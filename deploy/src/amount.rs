@@ -1,4 +1,4 @@
-//! Amounts of a machine as people write them: memory (`512M`) and cores (`1.5`).
+//! Amounts as people write them: memory (`512M`), cores (`1.5`), and shares (`5%`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,18 @@ pub struct Cores {
     /// Thousandths of a core.
     pub millis: u32,
 }
+
+/// A share of something in thousandths, shown as `5%`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// 1000 is all of it.
+    pub per_mille: u16,
+}
+
+/// A text that is no share.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a share (write 5%, 0.5% or 0.05)")]
+pub struct NotShare(String);
 
 /// A text that is no amount of memory.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +102,43 @@ impl fmt::Display for Cores {
     }
 }
 
+impl FromStr for Share {
+    type Err = NotShare;
+
+    fn from_str(text: &str) -> Result<Self, NotShare> {
+        let bad = || NotShare(text.to_owned());
+        let (number, all) = match text.trim().strip_suffix('%') {
+            Some(number) => (number.trim_end(), 100.0),
+            None => (text.trim(), 1.0),
+        };
+        let part: f64 = number.parse().map_err(|_| bad())?;
+        let per_mille = (part / all * 1000.0).round();
+        match (0.0..=1000.0).contains(&per_mille) {
+            true => Ok(Self { per_mille: per_mille as u16 }),
+            false => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.per_mille) / 10.0)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = number_or_text(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Serialize for Memory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -157,6 +206,24 @@ mod tests {
         }
         assert_eq!(serde_json::from_str::<Memory>("\"1G\"").unwrap(), Memory(1 << 30));
         assert_eq!(serde_json::to_string(&Memory::from_mib(3)).unwrap(), "\"3M\"");
+    }
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_part_of_one() {
+        for (text, per_mille) in [
+            ("\"5%\"", 50),
+            ("\"0.5 %\"", 5),
+            ("0.05", 50),
+            ("1", 1000),
+            ("0", 0),
+            ("\"100%\"", 1000),
+        ] {
+            assert_eq!(serde_json::from_str::<Share>(text).unwrap().per_mille, per_mille, "{text}");
+        }
+        for bad in ["5", "-0.1", "\"101%\"", "\"half\"", "\"NaN%\""] {
+            assert!(serde_json::from_str::<Share>(bad).is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&Share { per_mille: 5 }).unwrap(), "\"0.5%\"");
     }
 
     #[test]

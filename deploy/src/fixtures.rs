@@ -44,6 +44,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         serving: None,
         draining: Vec::new(),
         outcomes,
+        left: None,
         last_failure: None,
     }
 }

@@ -45,7 +45,7 @@ pub mod span;
 pub mod state;
 pub mod store;
 
-pub use amount::{Cores, Memory};
+pub use amount::{Cores, Memory, Share};
 pub use digest::Digest;
 pub use jiff::Timestamp;
 pub use span::Span;

@@ -44,6 +44,9 @@ pub struct Report {
     /// How the newest releases fared here, oldest first.
     #[serde(default)]
     pub outcomes: Vec<Outcome>,
+    /// When it left: its machine has ended, and its app before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Timestamp>,
     /// The newest failure, whichever release it befell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cores, Memory, Span};
+use crate::{Cores, Memory, Share, Span};
 
 /// How an instance runs the app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub ready_within: Span,
     /// How long a new version must stay ready and alive before it gets new connections.
     pub health_window: Span,
+    /// What share of the new connections a new version gets in that time already.
+    pub canary_share: Share,
     /// How long the old version is kept in reserve after that: a new one that dies in it is
     /// switched away from again.
     pub settle: Span,
@@ -31,6 +33,10 @@ pub struct Settings {
     pub drain: Option<Span>,
     /// Where versions do not overlap: from `SIGTERM` to `SIGKILL`.
     pub stop_timeout: Span,
+    /// The longest that the app may go without `WATCHDOG=1` once it is ready: then it is ended, and
+    /// started again. Unset: it need not say anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Span>,
     /// How often an instance asks for a new state while nobody deploys, where its bucket does not
     /// tell by itself.
     pub poll_interval: Span,
@@ -74,9 +80,11 @@ impl Default for Settings {
             health: None,
             ready_within: Span::from_secs(60),
             health_window: Span::from_millis(200),
+            canary_share: Share::default(),
             settle: Span::from_secs(3),
             drain: None,
             stop_timeout: Span::from_secs(5),
+            watchdog: None,
             poll_interval: Span(crate::store::gcs::POLL_INTERVAL),
             memory: None,
             cpu: None,

@@ -163,6 +163,7 @@ impl FakeFleet {
             }),
             draining: Vec::new(),
             outcomes: Vec::new(),
+            left: None,
             last_failure: None,
         };
         change(&mut report);

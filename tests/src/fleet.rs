@@ -21,6 +21,7 @@ use std::thread;
 use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
+use deploy::log_line::LogLine;
 use deploy::release::Artifact;
 use deploy::store::{Directory, Expect, Gcs, Store};
 use deploy::{Digest, layout};
@@ -319,6 +320,28 @@ impl Fleet {
         let read =
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         said.stdout.lines().map(read).collect()
+    }
+
+    /// Every line that the instances' spools have, in their order there.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        for instance in self.status().instances {
+            let folder = self.dir().instance(&instance.name).logs();
+            let entries = fs::read_dir(folder).expect("the spool");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+            files.sort();
+            for file in files {
+                let text = fs::read_to_string(&file).expect("a file of the spool");
+                lines.extend(text.lines().map(|line| {
+                    serde_json::from_str::<LogLine>(line)
+                        .unwrap_or_else(|error| panic!("{error} in {}: {line}", file.display()))
+                }));
+            }
+        }
+        lines
     }
 
     /// All processes of the fleet, and whatever they have started.

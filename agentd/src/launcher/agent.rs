@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use deploy::agent_config::{InstanceDir, LOCK_TO_TAKE};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
@@ -48,6 +48,8 @@ impl Agent {
         // SAFETY: between fork and exec the closure only makes system calls.
         unsafe {
             command.pre_exec(move || {
+                // The launcher takes its signals by a descriptor, and has them blocked for that.
+                SigSet::empty().thread_set_mask()?;
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if nix::unistd::getppid() != launcher {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));

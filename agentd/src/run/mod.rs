@@ -10,6 +10,7 @@ use deploy::release::Release;
 use deploy::{Digest, Timestamp};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::fetch::Fetcher;
@@ -30,7 +31,7 @@ mod watcher;
 
 pub use adopt::Standing;
 pub use bounds::Bounds;
-use watcher::until_idle;
+use watcher::{until_idle, until_silent};
 
 /// The variable by which an instance's processes are known: its folder.
 pub const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
@@ -101,6 +102,8 @@ struct Process {
     status: Option<String>,
     /// The inodes of the sockets that it was handed.
     handed: Vec<u64>,
+    /// Changes whenever it says that it is alive.
+    alive: watch::Sender<()>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -163,6 +166,17 @@ impl Runner {
         }
     }
 
+    /// Of the new connections the version gets the share that its settings name.
+    pub fn share_out(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get(&id) else { return };
+        let share = version.release.settings.canary_share;
+        for group in lock(&self.groups).values_mut() {
+            if let Err(error) = group.share_out(share.per_mille, id) {
+                tracing::error!(%error, address = %group.address(), "cannot share connections out");
+            }
+        }
+    }
+
     /// Says [`Event::Idle`] when the version has nothing left to do.
     pub fn await_idle(&mut self, id: VersionId) {
         let Some(version) = self.versions.get_mut(&id) else { return };
@@ -196,6 +210,7 @@ impl Runner {
         if let Some(process) = self.versions.get_mut(&id).and_then(|v| v.process.as_mut()) {
             process.is_ready = true;
         }
+        self.watch_over(id);
     }
 
     /// What was waited for in vain, where the version did not become ready.
@@ -268,7 +283,21 @@ impl Runner {
 
     /// The version's process says that it is alive.
     pub fn alive(&self, id: VersionId) {
-        tracing::trace!(version = id.0, "the app is alive");
+        if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
+            process.alive.send_replace(());
+        }
+    }
+
+    /// From now on the version's process has to say now and then that it is alive, if its settings
+    /// want that.
+    fn watch_over(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        let Some(interval) = version.release.settings.watchdog else { return };
+        let Some(process) = &mut version.process else { return };
+        let Some(handle) = process.handle.clone() else { return };
+        let alive = process.alive.subscribe();
+        let task = tokio::spawn(until_silent(interval.0, alive, handle));
+        process.tasks.push(task.abort_handle());
     }
 
     /// Whether the version has a process, or had one whose end is not told yet.

@@ -218,6 +218,9 @@ impl Runner {
         for (name, value) in self.bounds.variables(&self.dir, run) {
             put(name, value);
         }
+        if let Some(interval) = release.settings.watchdog {
+            put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
         }
@@ -275,8 +278,22 @@ impl Runner {
         let last = version.last_lines.clone();
         tokio::spawn(watcher.until_ended(end, outputs, last));
         let status = None;
-        version.process =
-            Some(Process { run, pid, start, members, started, is_ready, status, handed, tasks });
+        let (alive, _) = watch::channel(());
+        version.process = Some(Process {
+            run,
+            pid,
+            start,
+            members,
+            started,
+            is_ready,
+            status,
+            handed,
+            alive,
+            tasks,
+        });
+        if is_ready {
+            self.watch_over(id);
+        }
         Ok(())
     }
 

@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// connection whose handshake is under way joins the queue only at its end).
 const QUEUE_EMPTY_FOR: Duration = Duration::from_millis(500);
 
+/// How long a process that is told to abort may take, with its core dump.
+const ABORT_MAX: Duration = Duration::from_secs(10);
+
 /// What the tasks about one process need.
 #[derive(Clone, Debug)]
 pub(super) struct Watcher {
@@ -193,6 +196,26 @@ impl Watcher {
             tracing::error!(%error, pid = self.pid, "what the app has left cannot be ended");
         }
     }
+}
+
+/// Ends the process with `SIGABRT`, which shows where it hangs, when it has not said for `interval`
+/// that it is alive; and kills it when that does not end it.
+pub(super) async fn until_silent(
+    interval: Duration,
+    mut alive: watch::Receiver<()>,
+    handle: Arc<Handle>,
+) {
+    loop {
+        match tokio::time::timeout(interval, alive.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => break,
+        }
+    }
+    tracing::warn!(pid = handle.pid(), ?interval, "the app has not said WATCHDOG=1, and is ended");
+    handle.signal(Signal::SIGABRT);
+    tokio::time::sleep(ABORT_MAX).await;
+    handle.signal(Signal::SIGKILL);
 }
 
 /// Waits until nothing waits in the version's queues and its connections have ended.

@@ -273,10 +273,12 @@ impl World {
             _ => Temper::Good,
         };
         let (graceful, drain) = (self.chance.below(4) > 0, self.chance.below(2));
+        let canary = self.chance.below(3);
         let release = release_with(number, |settings| {
             settings.graceful_shutdown = graceful;
             settings.drain = (drain == 0).then_some(Span::from_secs(20));
             settings.ready_within = Span::from_secs(10);
+            settings.canary_share.per_mille = if canary == 0 { 50 } else { 0 };
         });
         self.releases.push((release, temper));
         self.publishes_left -= 1;
@@ -439,6 +441,11 @@ impl World {
                         self.broken("connections are steered to a version without a process");
                     }
                     self.steered = Some(version);
+                }
+                Action::ShareOut(version) => {
+                    if !self.up.contains_key(&version) && !self.has_news_of(version) {
+                        self.broken("a version without a process gets connections");
+                    }
                 }
                 Action::AwaitIdle(version) => {
                     let delay = self.chance.millis(9_000);

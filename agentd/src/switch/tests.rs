@@ -82,6 +82,7 @@ pub(super) fn words(action: &Action) -> String {
         Action::Prepare { version, binds_itself: false, .. } => format!("prepare {}", version.0),
         Action::Prepare { version, .. } => format!("prepare {} that binds itself", version.0),
         Action::Start(id, _) => format!("start {}", id.0),
+        Action::ShareOut(id) => format!("share with {}", id.0),
         Action::Steer(id) => format!("steer {}", id.0),
         Action::AwaitIdle(id) => format!("await {}", id.0),
         Action::Terminate(id) => format!("term {}", id.0),
@@ -279,4 +280,51 @@ fn a_failure_says_how_far_the_release_had_come() {
         &actions[0],
         Action::Record(Record::Failed { stage: Stage::Start, release: 2, .. })
     ));
+}
+
+#[test]
+fn at_the_machines_end_the_load_balancer_comes_first() {
+    let mut drive = Drive::serving(release_with(1, |settings| {
+        settings.shutdown_delay = Span::from_secs(10);
+        settings.shutdown_timeout = Span::from_secs(25);
+    }));
+    assert_eq!(drive.step(Event::ShutDown), [""; 0]);
+    assert!(!drive.machine.snapshot().healthy);
+    let asked = drive.now;
+    assert_eq!(drive.wake(), ["term 1"]);
+    assert_eq!(drive.now - asked, Time::from_secs(10));
+    assert_eq!(drive.wake(), ["kill 1"]);
+    assert_eq!(drive.now - asked, Time::from_secs(35));
+    assert_eq!(drive.step(exited(1, 0)), ["discard 1", "end"]);
+}
+
+#[test]
+fn a_share_of_the_connections_is_given_and_taken_back() {
+    let mut drive = Drive::serving(release(1));
+    let canary = |number| release_with(number, |it| it.canary_share = "5%".parse().unwrap());
+    drive.begin(&canary(2), 2, Way::Overlap);
+    assert_eq!(drive.step(Event::Ready(VersionId(2))), ["share with 2"]);
+    let failed = drive.step(exited(2, 1));
+    assert_eq!(failed[1..], ["steer 1", "discard 2"]);
+    drive.begin(&canary(3), 3, Way::Overlap);
+    drive.step(Event::Ready(VersionId(3)));
+    assert_eq!(drive.step(Event::Desired(release(4))), ["fetch 4", "steer 1", "term 3"]);
+}
+
+#[test]
+fn an_app_may_ask_for_more_time() {
+    let mut drive = Drive::serving(release(1));
+    drive.begin(&release(2), 2, Way::Overlap);
+    let by = drive.machine.wake_at().unwrap();
+    drive.step(Event::Extend(VersionId(2), Time::from_secs(1)));
+    assert_eq!(drive.machine.wake_at(), Some(by));
+    drive.step(Event::Extend(VersionId(2), Time::from_secs(90)));
+    assert_eq!(drive.machine.wake_at(), Some(drive.now + Time::from_secs(90)));
+}
+
+#[test]
+fn who_says_that_it_is_stopping_is_not_sent_to() {
+    let mut drive = Drive::serving(release(1));
+    drive.step(Event::Stopping(VersionId(1)));
+    assert!(!drive.machine.snapshot().healthy);
 }

@@ -64,8 +64,10 @@ pub enum Event {
     Stopping(VersionId),
     /// It asks for the deadline that it is under to be so far from now.
     Extend(VersionId, Time),
-    /// The agent is to end, and the app with it.
+    /// The agent is to end, and the app with it, at once.
     Stop,
+    /// The machine ends: the app has the time that its settings give it.
+    ShutDown,
     /// Time has passed.
     Tick,
 }
@@ -100,6 +102,9 @@ pub enum Action {
     /// Start a process of the version. [`Event::Ready`] and [`Event::Exited`] follow, or
     /// [`Event::StartFailed`].
     Start(VersionId, RunId),
+    /// Of the new connections this version gets the share that its settings name; until
+    /// [`Action::Steer`].
+    ShareOut(VersionId),
     /// New connections go to this version from now on.
     Steer(VersionId),
     /// Say [`Event::Idle`] when the version has nothing left to do.

@@ -1,7 +1,7 @@
 //! One app's settings, as people write them.
 
 use deploy::settings::{self, Settings};
-use deploy::{Cores, Memory, Span};
+use deploy::{Cores, Memory, Share, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,9 @@ pub struct AppConfig {
     /// How long a new version must stay ready and alive before it gets new connections.
     #[schemars(with = "Option<Time>")]
     pub health_window: Option<Span>,
+    /// What share of the new connections a new version gets in its health window already.
+    #[schemars(with = "Option<schema::Share>")]
+    pub canary_share: Option<Share>,
     /// How long the old version is kept in reserve after the switch: a new one that dies within
     /// that time is switched away from again.
     #[schemars(with = "Option<Time>")]
@@ -65,6 +68,10 @@ pub struct AppConfig {
     /// Without graceful-shutdown: how long the old version has from SIGTERM to SIGKILL.
     #[schemars(with = "Option<Time>")]
     pub stop_timeout: Option<Span>,
+    /// The longest that the app may go without saying WATCHDOG=1 once it is ready, until it is ended
+    /// and started again. Unset: it need not say anything.
+    #[schemars(with = "Option<Time>")]
+    pub watchdog: Option<Span>,
     /// When the machine ends: how long the health check fails before the app gets SIGTERM, so that a
     /// load balancer has sent its connections elsewhere.
     #[schemars(with = "Option<Time>")]
@@ -187,9 +194,11 @@ impl AppConfig {
             health: self.health.clone().map(Into::into),
             ready_within: self.ready_within.unwrap_or(default.ready_within),
             health_window: self.health_window.unwrap_or(default.health_window),
+            canary_share: self.canary_share.unwrap_or(default.canary_share),
             settle: self.settle.unwrap_or(default.settle),
             drain: self.drain,
             stop_timeout: self.stop_timeout.unwrap_or(default.stop_timeout),
+            watchdog: self.watchdog,
             poll_interval: self.poll_interval.unwrap_or(default.poll_interval),
             memory: self.memory,
             cpu: self.cpu,

@@ -242,7 +242,11 @@ fn health(config: &AppConfig) -> Result<(), Failure> {
 fn times(config: &AppConfig) -> Result<(), Failure> {
     let health_timeout = config.health.as_ref().and_then(|health| health.timeout);
     // The other times may be none at all.
-    let some = [("ready-within", config.ready_within), ("health.timeout", health_timeout)];
+    let some = [
+        ("ready-within", config.ready_within),
+        ("health.timeout", health_timeout),
+        ("watchdog", config.watchdog),
+    ];
     if let Some(interval) = config.poll_interval.filter(|interval| *interval < POLL_INTERVAL_MIN) {
         return Err(Failure::usage(format!(
             "`poll-interval` is {interval}, and must be {POLL_INTERVAL_MIN} at least"
@@ -259,7 +263,7 @@ fn times(config: &AppConfig) -> Result<(), Failure> {
     ];
     for (key, span) in some {
         if span.is_some_and(|span| span.0 == Duration::ZERO) {
-            return Err(Failure::usage(format!("`{key}` is 0, and nothing is ready in no time")));
+            return Err(Failure::usage(format!("`{key}` is 0, and nothing happens in no time")));
         }
     }
     for (key, span) in some.into_iter().chain(any) {

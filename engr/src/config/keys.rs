@@ -1,7 +1,7 @@
 //! The keys of an app: what may stand under them, and what holds where nothing does.
 
 use deploy::settings::{Settings, default_health_timeout};
-use deploy::{Cores, Memory, Span};
+use deploy::{Cores, Memory, Share, Span};
 use serde_json::{Value, json};
 
 /// One key.
@@ -34,6 +34,8 @@ pub enum Kind {
     Memory,
     /// A number of cores.
     Cores,
+    /// A share of something.
+    Share,
     /// An architecture.
     Arch,
     /// `true`, `false`, or commands.
@@ -64,9 +66,11 @@ pub const KEYS: &[Key] = &[
     key("health", Kind::Group(&[key("path", Kind::Text), key("timeout", Kind::Time)])),
     key("ready-within", Kind::Time),
     key("health-window", Kind::Time),
+    key("canary-share", Kind::Share),
     key("settle", Kind::Time),
     key("drain", Kind::Time),
     key("stop-timeout", Kind::Time),
+    key("watchdog", Kind::Time),
     key("shutdown-delay", Kind::Time),
     key("shutdown-timeout", Kind::Time),
     key("memory", Kind::Memory),
@@ -94,9 +98,11 @@ pub const IN_RELEASE: &[&str] = &[
     "health",
     "ready-within",
     "health-window",
+    "canary-share",
     "settle",
     "drain",
     "stop-timeout",
+    "watchdog",
     "shutdown-delay",
     "shutdown-timeout",
     "memory",
@@ -122,6 +128,7 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
         ("health.timeout", time(default_health_timeout())),
         ("ready-within", time(ready_within)),
         ("health-window", time(health_window)),
+        ("canary-share", json!(Settings::default().canary_share)),
         ("settle", time(settle)),
         ("stop-timeout", time(stop_timeout)),
         ("shutdown-delay", time(shutdown_delay)),
@@ -176,6 +183,7 @@ impl Kind {
                 "an amount of memory (512M or 1.5G; K, M, G and T are powers of 1024)".to_owned()
             }
             Self::Cores => "a number of cores (2, 1.5 or 0.25)".to_owned(),
+            Self::Share => "a share (5%, or 0.05)".to_owned(),
             Self::Arch => "amd64 or arm64".to_owned(),
             Self::Generate => "true, false, or a list of commands".to_owned(),
             Self::Group(keys) => {
@@ -199,6 +207,7 @@ impl Kind {
             Self::Time => serde_json::from_value::<Span>(value.clone()).is_ok(),
             Self::Memory => serde_json::from_value::<Memory>(value.clone()).is_ok(),
             Self::Cores => serde_json::from_value::<Cores>(value.clone()).is_ok(),
+            Self::Share => serde_json::from_value::<Share>(value.clone()).is_ok(),
             Self::Arch => matches!(value.as_str(), Some("amd64" | "arm64")),
             Self::Generate => value.is_boolean() || all(Self::Text),
             Self::Group(_) => value.is_object(),
@@ -213,7 +222,7 @@ impl Kind {
                 .iter()
                 .map(|word| Self::Port.read(std::slice::from_ref(word)))
                 .collect::<Option<_>>()?,
-            (Self::Text | Self::Arch | Self::Memory, [word]) => json!(word),
+            (Self::Text | Self::Arch | Self::Memory | Self::Share, [word]) => json!(word),
             (Self::Generate, [word]) => word.parse().map_or_else(|_| json!([word]), Value::Bool),
             (Self::Generate, words) => json!(words),
             // A plain number would read well as a number, and better with its unit.

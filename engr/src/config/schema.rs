@@ -58,6 +58,24 @@ impl JsonSchema for Memory {
     }
 }
 
+/// How a share is written.
+pub struct Share;
+
+impl JsonSchema for Share {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A share: `5%`, or `0.05`.",
+            "type": ["string", "number"],
+            "minimum": 0,
+            "maximum": 1,
+        })
+    }
+}
+
 /// How a number of cores is written.
 pub struct Cores;
 

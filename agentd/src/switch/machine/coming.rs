@@ -56,6 +56,7 @@ impl Machine {
             | Switch::Proving { next, before: Before::Beside(_), .. }
                 if next.release.id != newer.id =>
             {
+                self.take_share_back(&next, actions);
                 self.terminate(now, next, actions);
             }
             other => self.switch = other,
@@ -75,7 +76,8 @@ impl Machine {
     /// Begins the switch to what is desired, when it lies on the disk and nothing is in its way.
     pub(super) fn begin_switch(&mut self, now: Time, actions: &mut Vec<Action>) {
         let Some(desired) = &self.desired else { return };
-        if self.stopping || desired.fetch != Fetch::Done || !self.wants(&desired.release) {
+        if self.stopping.is_some() || desired.fetch != Fetch::Done || !self.wants(&desired.release)
+        {
             return;
         }
         let release = desired.release.clone();
@@ -206,11 +208,15 @@ impl Machine {
         self.switch = Switch::Starting { next, before, ready_by, note };
     }
 
-    pub(super) fn ready(&mut self, now: Time, id: VersionId) {
+    pub(super) fn ready(&mut self, now: Time, id: VersionId, actions: &mut Vec<Action>) {
         match std::mem::replace(&mut self.switch, Switch::Rest) {
             Switch::Starting { mut next, before, note, .. } if next.id == id => {
                 next.become_ready();
                 let until = now + next.release.settings.health_window.0;
+                let is_beside = matches!(before, Before::Beside(_));
+                if is_beside && next.release.settings.canary_share.per_mille > 0 {
+                    actions.push(Action::ShareOut(next.id));
+                }
                 self.switch = Switch::Proving { next, before, until, note };
             }
             // It was started again just before it was switched away from.
@@ -260,6 +266,15 @@ impl Machine {
             actions.push(Action::Record(Record::Done { release }));
         }
         self.leave(now, before, actions);
+    }
+
+    /// The serving version gets all new connections again, if this one had a share of them.
+    pub(super) fn take_share_back(&self, next: &Version, actions: &mut Vec<Action>) {
+        if let Some(serving) = &self.serving
+            && next.release.settings.canary_share.per_mille > 0
+        {
+            actions.push(Action::Steer(serving.id));
+        }
     }
 
     pub(super) fn new_run(&mut self) -> RunId {

@@ -74,7 +74,7 @@ impl Machine {
         let Some(version) = self.serving.as_mut().filter(|version| version.id == id) else {
             return;
         };
-        if self.stopping {
+        if self.stopping.is_some() {
             actions.push(Action::Discard(id));
             self.serving = None;
             return;
@@ -128,8 +128,9 @@ impl Machine {
                 self.serving = Some(next);
             }
             Before::Beside(reserve) => {
-                if let Some(old) = reserve {
-                    self.return_to(old, actions);
+                match reserve {
+                    Some(old) => self.return_to(old, actions),
+                    None => self.take_share_back(&next, actions),
                 }
                 self.remove(next, actions);
             }

@@ -2,14 +2,13 @@
 
 use super::super::types::{Action, Time, VersionId};
 use super::Machine;
-use super::phases::{Before, Leaving, Process, Retiring, Switch, Version};
+use super::phases::{Before, Leaving, Process, Retiring, Stopping, Switch, Version};
 
 /// How long the old version's connections may take to end before it is told to end: idle
 /// keep-alive connections end only when the app, once told, closes them.
 const CONNECTIONS_MAX: Time = Time::from_secs(5);
 
-/// How long the app may take to end when the agent does, unless its `drain` says less. Google
-/// Compute Engine gives a stopping VM 90 s.
+/// How long the app may take to end when the agent is asked to, unless its `drain` says less.
 const STOP_MAX: Time = Time::from_secs(60);
 
 impl Machine {
@@ -42,7 +41,12 @@ impl Machine {
             match *stage {
                 Leaving::Draining { terminate_at } if terminate_at <= now => {
                     actions.push(Action::Terminate(version.id));
-                    let kill_at = version.release.settings.drain.map(|drain| now + drain.0);
+                    let settings = &version.release.settings;
+                    let patience = match self.stopping {
+                        Some(Stopping::Machine) => Some(settings.shutdown_timeout),
+                        Some(Stopping::Asked) | None => settings.drain,
+                    };
+                    let kill_at = patience.map(|patience| now + patience.0);
                     *stage = Leaving::Terminated { kill_at };
                 }
                 Leaving::Terminated { kill_at: Some(at) } if at <= now => {
@@ -61,11 +65,13 @@ impl Machine {
         self.retiring.push(Retiring { version, stage: Leaving::Terminated { kill_at } });
     }
 
-    /// Everything ends, each within its time.
-    pub(super) fn stop(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if std::mem::replace(&mut self.stopping, true) {
+    /// Everything ends, each within its time. When the machine ends, the load balancer is given the
+    /// time to see it first: the app serves on, and the agent says that it is not healthy.
+    pub(super) fn stop(&mut self, now: Time, why: Stopping, actions: &mut Vec<Action>) {
+        if self.stopping.is_some() {
             return;
         }
+        self.stopping = Some(why);
         self.is_restoring = false;
         let next = match std::mem::replace(&mut self.switch, Switch::Rest) {
             Switch::Rest => None,
@@ -87,11 +93,18 @@ impl Machine {
         };
         for version in self.serving.take().into_iter().chain(next) {
             if let Process::Up { .. } = version.process {
-                let stage = Leaving::Draining { terminate_at: now };
+                let delay = match why {
+                    Stopping::Machine => version.release.settings.shutdown_delay.0,
+                    Stopping::Asked => Time::ZERO,
+                };
+                let stage = Leaving::Draining { terminate_at: now + delay };
                 self.retiring.push(Retiring { version, stage });
             } else {
                 actions.push(Action::Discard(version.id));
             }
+        }
+        if why == Stopping::Machine {
+            return;
         }
         for Retiring { version, stage } in &mut self.retiring {
             if let Leaving::Draining { .. } = stage {

@@ -22,7 +22,7 @@ mod leaving;
 mod phases;
 
 use failing::Ended;
-use phases::{Before, Desired, Fetch, Leaving, Process, Retiring, Switch, Version};
+use phases::{Before, Desired, Fetch, Leaving, Process, Retiring, Stopping, Switch, Version};
 
 /// The switch core of one instance. It is written down with every step, so that an agent that takes
 /// over from one that died goes on where that one was.
@@ -34,7 +34,7 @@ pub struct Machine {
     serving: Option<Version>,
     switch: Switch,
     retiring: Vec<Retiring>,
-    stopping: bool,
+    stopping: Option<Stopping>,
     /// The serving version was ended for one that failed, and is not ready again yet.
     is_restoring: bool,
     versions_begun: u32,
@@ -53,7 +53,7 @@ impl Machine {
             serving: None,
             switch: Switch::Rest,
             retiring: Vec::new(),
-            stopping: false,
+            stopping: None,
             is_restoring: false,
             versions_begun: 0,
             runs_begun,
@@ -142,16 +142,17 @@ impl Machine {
                 self.ended(now, id, Exit::default(), Some(message), &mut actions);
             }
             Event::Exited(id, exit) => self.ended(now, id, exit, None, &mut actions),
-            Event::Ready(id) => self.ready(now, id),
+            Event::Ready(id) => self.ready(now, id, &mut actions),
             Event::Idle(id) => self.idle(now, id, &mut actions),
             Event::Stopping(id) => self.stops_by_itself(id),
             Event::Extend(id, by) => self.extend(now + by, id),
-            Event::Stop => self.stop(now, &mut actions),
+            Event::Stop => self.stop(now, Stopping::Asked, &mut actions),
+            Event::ShutDown => self.stop(now, Stopping::Machine, &mut actions),
             Event::Tick => {}
         }
         self.pass_time(now, &mut actions);
         self.begin_switch(now, &mut actions);
-        if self.stopping && self.is_empty() {
+        if self.stopping.is_some() && self.is_empty() {
             actions.push(Action::End);
         }
         actions
@@ -219,8 +220,13 @@ impl Machine {
             serving: self.serving.as_ref().map(Version::view),
             draining: reserve.into_iter().chain(retiring).map(Version::view).collect(),
             is_restoring: self.is_restoring,
-            healthy: !self.stopping && self.serving.as_ref().is_some_and(ready),
+            healthy: self.stopping.is_none() && self.serving.as_ref().is_some_and(ready),
         }
+    }
+
+    /// Whether it ends because its machine does.
+    pub fn ends_with_its_machine(&self) -> bool {
+        self.stopping == Some(Stopping::Machine)
     }
 
     /// What must outlive this agent.
@@ -229,7 +235,7 @@ impl Machine {
     }
 
     fn phase(&self) -> Phase {
-        if self.stopping {
+        if self.stopping.is_some() {
             return Phase::Stopping;
         }
         let waits =
@@ -282,7 +288,7 @@ impl Machine {
         let Some(version) = &mut self.serving else { return };
         if let Process::RestartAt(at) = version.process
             && at <= now
-            && !self.stopping
+            && self.stopping.is_none()
         {
             version.process = Process::Up { since: now, ready: false };
             version.restarts += 1;

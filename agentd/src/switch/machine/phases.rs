@@ -26,6 +26,15 @@ pub(super) enum Fetch {
     Failed,
 }
 
+/// Why the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stopping {
+    /// It was asked to, with its app.
+    Asked,
+    /// The machine ends.
+    Machine,
+}
+
 /// A version, and the process that it has or waits for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Version {

@@ -16,6 +16,7 @@
 //! `/health` at once, and `/env?name=TEST_X` with that variable.
 
 mod answer;
+mod lines;
 mod sockets;
 
 use std::env;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     let chosen = chosen.unwrap_or_else(|| "engineer".to_owned());
     let app = App::new(&chosen);
     println!("starting version {} release {} mode {chosen}", app.version, app.release);
+    lines::begin();
     match chosen.parse() {
         Ok(Mode::Exit(code)) => {
             for line in 1..=3 {

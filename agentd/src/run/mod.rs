@@ -199,9 +199,7 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            if let Err(error) = process.members.signal(signal) {
-                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
-            }
+            watcher::signal_all(&process.members, process.pid, signal);
         }
     }
 
@@ -294,9 +292,8 @@ impl Runner {
         let Some(version) = self.versions.get_mut(&id) else { return };
         let Some(interval) = version.release.settings.watchdog else { return };
         let Some(process) = &mut version.process else { return };
-        let Some(handle) = process.handle.clone() else { return };
-        let alive = process.alive.subscribe();
-        let task = tokio::spawn(until_silent(interval.0, alive, handle));
+        let (alive, members) = (process.alive.subscribe(), process.members.clone());
+        let task = tokio::spawn(until_silent(interval.0, alive, process.pid, members));
         process.tasks.push(task.abort_handle());
     }
 

@@ -125,9 +125,7 @@ impl Watcher {
     fn make_way(&self) {
         tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
         self.binds_itself.store(true, Ordering::Relaxed);
-        if let Err(error) = self.members.signal(Signal::SIGKILL) {
-            tracing::warn!(%error, pid = self.pid, "cannot end all of the app");
-        }
+        signal_all(&self.members, self.pid, Signal::SIGKILL);
     }
 
     fn has_own_listener(&self) -> bool {
@@ -190,6 +188,7 @@ impl Watcher {
             }
         }
     }
+
     /// Ends what the first process has left: nobody would tell it to end any more.
     async fn end_rest(&self) {
         if let Err(error) = self.members.kill_all(KILLED_WITHIN).await {
@@ -203,7 +202,8 @@ impl Watcher {
 pub(super) async fn until_silent(
     interval: Duration,
     mut alive: watch::Receiver<()>,
-    handle: Arc<Handle>,
+    pid: u32,
+    members: Members,
 ) {
     loop {
         match tokio::time::timeout(interval, alive.changed()).await {
@@ -212,10 +212,17 @@ pub(super) async fn until_silent(
             Err(_) => break,
         }
     }
-    tracing::warn!(pid = handle.pid(), ?interval, "the app has not said WATCHDOG=1, and is ended");
-    handle.signal(Signal::SIGABRT);
+    tracing::warn!(pid, ?interval, "the app has not said WATCHDOG=1, and is ended");
+    signal_all(&members, pid, Signal::SIGABRT);
     tokio::time::sleep(ABORT_MAX).await;
-    handle.signal(Signal::SIGKILL);
+    signal_all(&members, pid, Signal::SIGKILL);
+}
+
+/// Signals all processes of the run whose first one is `pid`.
+pub(super) fn signal_all(members: &Members, pid: u32, signal: Signal) {
+    if let Err(error) = members.signal(signal) {
+        tracing::warn!(%error, pid, %signal, "cannot signal all of the app");
+    }
 }
 
 /// Waits until nothing waits in the version's queues and its connections have ended.

@@ -52,6 +52,14 @@ pub enum FetchError {
     /// What came is not the environment.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    /// What came is another binary of the agent than the one that was named.
+    #[error("the agent's bytes have the SHA-256 {found}, not {expected}")]
+    Agent {
+        /// What was named.
+        expected: Digest,
+        /// What the bytes have.
+        found: Digest,
+    },
     /// The disk.
     #[error("cannot write {path}")]
     Disk {
@@ -68,7 +76,7 @@ impl FetchError {
         match self {
             Self::Store(error) => error.kind == ErrorKind::Corrupt,
             Self::Unpack(UnpackError::Write { .. }) | Self::Disk { .. } => false,
-            Self::Unpack(_) | Self::Environment(_) => true,
+            Self::Unpack(_) | Self::Environment(_) | Self::Agent { .. } => true,
         }
     }
 }
@@ -206,10 +214,10 @@ impl Fetcher {
 }
 
 /// A folder of things half done, gone with this value.
-struct Incoming(PathBuf);
+pub(crate) struct Incoming(pub(crate) PathBuf);
 
 impl Incoming {
-    fn new(path: PathBuf) -> Result<Self, FetchError> {
+    pub(crate) fn new(path: PathBuf) -> Result<Self, FetchError> {
         match std::fs::create_dir(&path) {
             Ok(()) => Ok(Self(path)),
             Err(cause) => Err(FetchError::Disk { path, cause }),
@@ -240,7 +248,7 @@ fn is_away(error: &FetchError) -> bool {
 
 /// Tries until the bucket can be reached. Damage is tried again a few times: a deployer may be
 /// replacing it.
-async fn until_reachable(
+pub(crate) async fn until_reachable(
     mut bring: impl AsyncFnMut() -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
     let (mut damaged, mut was_lost) = (0, false);

@@ -19,12 +19,15 @@
 //! - [`launcher`] is the process that the agent lives under, and [`link`] the talk with it;
 //!   [`handover`] is what a new agent takes over from one that died.
 //! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
+//! - [`update`] brings the agent itself to the binary that is wanted.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
 //!   [`health`] answers the load balancer.
 
 pub mod agent;
 pub mod balance;
 pub mod cgroup;
+#[cfg(test)]
+mod chance;
 pub mod drain;
 pub mod executable;
 pub mod fetch;
@@ -48,3 +51,4 @@ pub mod run;
 pub mod sandbox;
 pub mod sockets;
 pub mod switch;
+pub mod update;

@@ -13,6 +13,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+/// What [`deploy::desired_agent::VERSION_MARK`] says of this program.
+static MARK: &str = concat!("engineer-agentd-version:", env!("CARGO_PKG_VERSION"), ";");
+
 /// Runs an app on this machine as its bucket says, and switches versions without a failed request.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version)]
@@ -25,9 +28,6 @@ struct Cli {
     /// Say more of what it does
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// The cgroup that it is started in is its own: it may make others below it
-    #[arg(long, global = true)]
-    cgroup: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,9 @@ enum Command {
         /// The instance's folder, with its agent.json
         #[arg(long)]
         dir: PathBuf,
+        /// Only say whether this program could, as one JSON line; nothing is changed
+        #[arg(long)]
+        self_check: bool,
     },
     /// Run a local fleet's balancer
     Balance {
@@ -53,11 +56,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // It is read from the file alone: without this nothing would keep it there.
+    std::hint::black_box(MARK);
     let cli = Cli::parse();
     let level = if cli.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let ended = match cli.command {
-        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.unit, cli.cgroup),
-        Command::Run { dir } => run(InstanceDir(dir), level, cli.unit, cli.cgroup),
+        Command::Launch { dir } => launch(InstanceDir(dir), cli.verbose, cli.unit),
+        Command::Run { dir, self_check: true } => self_check(InstanceDir(dir)),
+        Command::Run { dir, self_check: false } => run(InstanceDir(dir), level, cli.unit),
         Command::Balance { dir } => balance(LocalDir(dir), level),
     };
     match ended {
@@ -69,15 +75,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn launch(dir: InstanceDir, verbose: bool, unit: bool, cgroup: bool) -> anyhow::Result<()> {
+fn launch(dir: InstanceDir, verbose: bool, unit: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
-    let flags = [(verbose, "--verbose"), (unit, "--unit"), (cgroup, "--cgroup")];
+    let flags = [(verbose, "--verbose"), (unit, "--unit")];
     let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned());
     let flags = flags.collect();
     agentd::launcher::run(dir, flags)
 }
 
-fn run(dir: InstanceDir, level: LevelFilter, unit: bool, cgroup: bool) -> anyhow::Result<()> {
+fn run(dir: InstanceDir, level: LevelFilter, unit: bool) -> anyhow::Result<()> {
     let dir = InstanceDir(std::path::absolute(dir.path())?);
     let spool = Spool::open(dir.logs())
         .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", dir.logs().display()))?;
@@ -90,7 +96,13 @@ fn run(dir: InstanceDir, level: LevelFilter, unit: bool, cgroup: bool) -> anyhow
         .with(console.with_ansi(false).with_filter(level))
         .init();
     let unit = unit.then(Unit::own).transpose()?;
-    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, unit, cgroup))
+    tokio::task::LocalSet::new().block_on(&runtime()?, agentd::agent::run(dir, spool, unit))
+}
+
+fn self_check(dir: InstanceDir) -> anyhow::Result<()> {
+    let dir = InstanceDir(std::path::absolute(dir.path())?);
+    println!("{}", serde_json::to_string(&agentd::update::self_check(&dir)?)?);
+    Ok(())
 }
 
 fn balance(dir: LocalDir, level: LevelFilter) -> anyhow::Result<()> {

@@ -26,6 +26,8 @@ pub struct Memory {
     /// The newest failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// How far the agent's own update is.
+    pub update: crate::update::Retained,
 }
 
 impl Memory {

@@ -5,11 +5,14 @@
 //! socket that a new connection goes to. So a version that nobody is to reach yet can listen
 //! already, and going from one version to the next, or back, is one `setsockopt`.
 //!
-//! The kernel numbers a group's sockets in the order in which they began to listen. When one leaves
-//! the last takes its number (`reuseport_detach_sock` in `net/core/sock_reuseport.c`), and so does
-//! [`Group::remove`]. A socket leaves when it is shut down, whoever still holds it: the launcher and
-//! the service manager do, and close theirs later. Callers remove a version after its processes have
-//! ended.
+//! The kernel numbers a group's sockets in the order in which they began to listen, and when one
+//! leaves the last takes its number (`reuseport_detach_sock` in `net/core/sock_reuseport.c`). Between
+//! that and the next program the numbers would be wrong, and the kernel could pick a socket that
+//! nobody accepts on. So a new socket begins to listen just before an old one leaves: it is the last,
+//! takes the old one's number, and nobody else's changes. It is the next new version's.
+//!
+//! A socket leaves when it is shut down, whoever still holds it: the launcher and the service manager
+//! do, and close theirs later.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -83,13 +86,23 @@ impl Group {
     ) -> io::Result<Self> {
         let mut group = Self::new(standing.address);
         (group.steered, group.share) = (standing.steered, standing.share);
+        let mut lost = Vec::new();
         for (inode, owners) in &standing.members {
             match find(*inode, owners) {
                 Some(socket) => {
                     let (socket, owners) = (Socket::from(socket), owners.clone());
                     group.members.push(Member { socket, inode: *inode, owners });
                 }
-                None => tracing::warn!(address = %group.address, ?owners, "a socket is lost"),
+                None => lost.push(group.members.len() + lost.len()),
+            }
+        }
+        // They have left by themselves, and the last one took each one's number.
+        for index in lost.into_iter().rev() {
+            tracing::warn!(address = %group.address, index, "a socket is lost");
+            if index < group.members.len()
+                && let Some(last) = group.members.pop()
+            {
+                group.members.insert(index, last);
             }
         }
         group.program(None)?;
@@ -107,18 +120,28 @@ impl Group {
     /// # Errors
     /// What the kernel says, above all that the address is in use.
     pub fn add(&mut self, version: VersionId) -> io::Result<()> {
-        let socket = bind(self.address)?;
-        let inode = nix::sys::stat::fstat(&socket)?.st_ino;
-        let is_first = self.members.is_empty();
-        if is_first {
-            program::attach(&socket, program::Steering::default())?;
+        if let Some(spare) = self.members.iter_mut().find(|member| member.owners.is_empty()) {
+            spare.owners.push(version);
+            return Ok(());
         }
-        socket.listen(BACKLOG)?;
-        self.members.push(Member { socket, inode, owners: vec![version] });
+        let is_first = self.members.is_empty();
+        self.listen_as(vec![version])?;
         if is_first {
             self.steered = Some(version);
         }
         Ok(())
+    }
+
+    /// A new socket begins to listen, as the last of the group. Gives its inode.
+    fn listen_as(&mut self, owners: Vec<VersionId>) -> io::Result<u64> {
+        let socket = bind(self.address)?;
+        let inode = nix::sys::stat::fstat(&socket)?.st_ino;
+        if self.members.is_empty() {
+            program::attach(&socket, program::Steering::default())?;
+        }
+        socket.listen(BACKLOG)?;
+        self.members.push(Member { socket, inode, owners });
+        Ok(inode)
     }
 
     /// Takes a socket in that listens already, as the last of the group.
@@ -192,6 +215,11 @@ impl Group {
         self.members.iter().find(|member| member.owners.contains(&version)).map(|it| it.inode)
     }
 
+    /// The socket of this inode.
+    pub fn socket_of(&self, inode: u64) -> Option<BorrowedFd<'_>> {
+        self.members.iter().find(|member| member.inode == inode).map(|it| it.socket.as_fd())
+    }
+
     /// The inodes of all sockets here.
     pub fn inodes(&self) -> impl Iterator<Item = u64> + '_ {
         self.members.iter().map(|member| member.inode)
@@ -211,29 +239,32 @@ impl Group {
         self.socket(version).map_or(Ok(0), waiting)
     }
 
-    /// The version has no process any more, and gives its socket up. Gives the inodes of the
-    /// sockets that nobody has any more.
+    /// The version has no process any more, and gives its socket up. Gives the inode of the socket
+    /// that has left, if one has, and of the one that has taken its number.
     ///
     /// # Errors
-    /// What the kernel says when the others' numbers change.
-    pub fn remove(&mut self, version: VersionId) -> io::Result<Vec<u64>> {
-        for member in &mut self.members {
-            member.owners.retain(|owner| *owner != version);
+    /// What the kernel says.
+    pub fn remove(&mut self, version: VersionId) -> io::Result<Option<Replaced>> {
+        let owns = |member: &Member| member.owners.contains(&version);
+        let Some(index) = self.members.iter().position(owns) else { return Ok(None) };
+        self.members[index].owners.retain(|owner| *owner != version);
+        if !self.members[index].owners.is_empty() || self.is_empty() {
+            return Ok(None);
         }
-        let mut removed = Vec::new();
-        while let Some(index) = self.members.iter().position(|member| member.owners.is_empty()) {
-            // As the kernel does: the last one takes the free number.
-            let member = self.members.swap_remove(index);
-            removed.push(member.inode);
-            member.leave()?;
+        let is_last = index + 1 == self.members.len();
+        let by = if is_last { None } else { Some(self.listen_as(Vec::new())?) };
+        // As the kernel does: the last one takes the number.
+        let member = self.members.swap_remove(index);
+        let left = member.inode;
+        member.leave()?;
+        // With tcp_migrate_req what waited there may have come to a socket that nobody accepts on.
+        if by.is_some() {
+            self.members[index].turn_away()?;
         }
-        if !removed.is_empty() {
-            self.program(None)?;
-        }
-        Ok(removed)
+        Ok(Some(Replaced { left, by }))
     }
 
-    /// All sockets leave; gives their inodes.
+    /// All sockets leave at once, whoever else still holds them; gives their inodes.
     ///
     /// # Errors
     /// What the kernel says.
@@ -245,7 +276,7 @@ impl Group {
 
     /// Whether no version has a socket here.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.iter().all(|member| member.owners.is_empty())
     }
 
     fn index(&self, version: VersionId) -> Option<u32> {
@@ -254,8 +285,29 @@ impl Group {
     }
 }
 
+/// One socket that another has taken the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The inode of the one that has left.
+    pub left: u64,
+    /// The inode of the one that has its number now. None: it was the last.
+    pub by: Option<u64>,
+}
+
 impl Member {
-    /// Leaves its group now, whoever else still holds the socket.
+    /// Ends the connections that wait here: nobody will accept them.
+    fn turn_away(&self) -> io::Result<()> {
+        loop {
+            match self.socket.accept() {
+                Ok(connection) => drop(connection),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves its group now, though the launcher and the service manager still hold the socket.
     fn leave(self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Both)
     }

@@ -82,6 +82,11 @@ impl InstanceDir {
         self.0.join("env")
     }
 
+    /// The agent's own binaries, each under its digest.
+    pub fn agents(&self) -> PathBuf {
+        self.0.join("agents")
+    }
+
     /// What is being brought; nothing in it survives an agent's start.
     pub fn incoming(&self) -> PathBuf {
         self.0.join("incoming")
@@ -97,9 +102,9 @@ impl InstanceDir {
         self.0.join("handover")
     }
 
-    /// The agents that updates have brought, each under its digest, and which is chosen.
-    pub fn agents(&self) -> PathBuf {
-        self.0.join("agents")
+    /// Which of the agent's binaries is started; written by its launcher alone.
+    pub fn choice(&self) -> PathBuf {
+        self.0.join("agents.json")
     }
 
     /// What the agent remembers from one life to the next.

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Digest;
+use crate::desired_agent::Wish;
 use crate::id::Id;
 use crate::release::{Artifact, Draft, Kind};
 use crate::report::{Agent, Ending, Failure, Outcome, Phase, Report, Stage};
@@ -37,7 +38,15 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         instance: "app-1".to_owned(),
         written: at(1_000),
         looked: None,
-        agent: Agent { pid: 1, launcher: None, version: "0.1.0".to_owned(), started: at(0) },
+        agent: Agent {
+            pid: 1,
+            launcher: None,
+            version: "0.1.0".to_owned(),
+            started: at(0),
+            digest: None,
+            update: None,
+            bad: Vec::new(),
+        },
         addresses: Vec::new(),
         seen,
         phase,
@@ -63,6 +72,11 @@ pub(crate) fn failure(release: u64) -> Failure {
         signal: None,
         last_lines: Vec::new(),
     }
+}
+
+/// Somebody of the name `id` wants another agent.
+pub(crate) fn wish(id: &str) -> Wish {
+    Wish { id: Id::fixed(id), by: id.to_owned(), message: None, retry: false }
 }
 
 /// Random numbers that repeat: xorshift64*.

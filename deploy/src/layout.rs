@@ -17,6 +17,12 @@ pub const ARTIFACTS: &str = "artifacts/";
 /// The environments lie under this prefix.
 pub const ENVIRONMENTS: &str = "env/";
 
+/// The agents' binaries lie under this prefix.
+pub const AGENTS: &str = "agents/";
+
+/// Under these prefixes lie objects that are named by the SHA-256 of what they are.
+pub const CONTENT: [&str; 3] = [ARTIFACTS, ENVIRONMENTS, AGENTS];
+
 /// The app as one compressed archive. Create-only.
 pub fn artifact(digest: &Digest) -> String {
     format!("{ARTIFACTS}{digest}")
@@ -25,6 +31,11 @@ pub fn artifact(digest: &Digest) -> String {
 /// One environment, as [`crate::environment::Environment`] writes it. Create-only.
 pub fn environment(digest: &Digest) -> String {
     format!("{ENVIRONMENTS}{digest}")
+}
+
+/// One `agentd`, as it is. Create-only.
+pub fn agent(digest: &Digest) -> String {
+    format!("{AGENTS}{digest}")
 }
 
 /// What the instance `name` says of itself: a [`crate::report::Report`].

@@ -13,16 +13,19 @@
 //!   [`history`] reads the steps that were taken.
 //! - [`prune`] removes what is no longer needed.
 //! - [`store`] is the one way to the bucket.
+//! - [`desired_agent`] is which `agentd` the fleet is to run; [`agent_rollout`] judges its way there.
 //! - [`artifact`] turns a built app into one deterministic archive and back into files.
-//! - [`report`] is what an instance says of itself; [`rollout`] judges a release by it.
+//! - [`report`] is what an instance says of itself, [`reports`] reads those of all; [`rollout`] judges a release by it.
 //!
 //! A library with no process of its own: it prints nothing, reads no environment, and takes the
 //! time as an argument.
 
 pub mod agent_config;
+pub mod agent_rollout;
 pub mod amount;
 pub mod artifact;
 pub mod claim;
+pub mod desired_agent;
 pub mod digest;
 pub mod environment;
 #[cfg(test)]
@@ -37,6 +40,7 @@ pub mod prune;
 pub mod publish;
 pub mod release;
 pub mod report;
+pub mod reports;
 pub mod rollout;
 pub mod settings;
 #[cfg(test)]

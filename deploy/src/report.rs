@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::Digest;
+use crate::id::Id;
+
 /// How many releases' outcomes an instance remembers.
 pub const OUTCOMES_MAX: usize = 200;
 
@@ -65,6 +68,122 @@ pub struct Agent {
     pub version: String,
     /// When it started.
     pub started: Timestamp,
+    /// The SHA-256 of the binary that runs. None: of an agent that cannot update itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How far it is with the agent that it is to run. None: it knows of no wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<AgentUpdate>,
+    /// Binaries that did not do here, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad: Vec<BadAgent>,
+}
+
+/// How far an instance is with one [`crate::desired_agent::DesiredAgent`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentUpdate {
+    /// With which.
+    pub id: Id,
+    /// How far.
+    pub phase: UpdatePhase,
+    /// Numbers the times that it said [`UpdatePhase::Going`] in this agent's life, so that it knows
+    /// which of them has been written. 0 in all other phases.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub word: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The way from one agent to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdatePhase {
+    /// The binary is on its way to the disk.
+    Fetching,
+    /// It is run once, to see whether it can.
+    Checking,
+    /// It can, and it is not this instance's turn, or a switch is under way.
+    Waiting,
+    /// This instance is about to go, and tells the others so.
+    Going,
+    /// The new binary runs, and is yet to prove itself.
+    Trial,
+    /// The wanted binary runs.
+    Good,
+    /// It did not do: [`Agent::bad`] says why. The one before runs on.
+    Bad,
+    /// It did not do on the instances that went first, so that this one does not try it.
+    Halted,
+    /// What a newer agent says, and this program does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl UpdatePhase {
+    /// The word that people read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fetching => "fetching",
+            Self::Checking => "checking",
+            Self::Waiting => "waiting",
+            Self::Going => "going",
+            Self::Trial => "trial",
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Halted => "halted",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn has_ended(self) -> bool {
+        match self {
+            Self::Good | Self::Bad | Self::Halted => true,
+            Self::Fetching
+            | Self::Checking
+            | Self::Waiting
+            | Self::Going
+            | Self::Trial
+            | Self::Unknown => false,
+        }
+    }
+}
+
+/// A binary that did not do on an instance. It is not tried again there, unless that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BadAgent {
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its version, as it was named.
+    pub version: String,
+    /// The wish that it was tried for.
+    pub update: Id,
+    /// When.
+    pub at: Timestamp,
+    /// How far it had come.
+    pub stage: AgentStage,
+    /// What happened, for people.
+    pub reason: String,
+}
+
+/// How far a binary had come when it turned out not to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentStage {
+    /// It could not be brought to the disk whole: that may be no fault of its own, so that another
+    /// wish for it tries again.
+    Fetch,
+    /// Run once, it did not say that it could run here.
+    Check,
+    /// It ran, and did not prove itself.
+    Trial,
+    /// What a newer agent says, and this program does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One running version of the app.

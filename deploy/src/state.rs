@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::Digest;
 use crate::claim::{CLAIM_LIFE, Claim};
+use crate::desired_agent::DesiredAgent;
 use crate::id::Id;
 use crate::lock::Lock;
 use crate::prune::Pruned;
@@ -43,6 +44,10 @@ pub struct State {
     /// Nothing is to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,
+    /// The agent that the fleet is to run. None: nobody has named one, and each instance runs what it
+    /// was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<DesiredAgent>,
     /// The last prune, if there ever was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
@@ -127,6 +132,7 @@ impl State {
             staged_environment: None,
             claim: None,
             lock: None,
+            agent: None,
             pruned: None,
             author: None,
             numbers_taken: 0,

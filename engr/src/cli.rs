@@ -194,8 +194,14 @@ pub enum AppCommand {
     /// Remove old releases, and the artifacts and environments that no kept one names
     #[command(display_order = 41)]
     Prune(PruneArgs),
+    /// Bring another `agentd` to the fleet: one instance first, then one after the other
+    #[command(name = "agent:update", display_order = 42)]
+    AgentUpdate(AgentUpdateArgs),
+    /// Go back to the `agentd` that was named before
+    #[command(name = "agent:rollback", display_order = 43)]
+    AgentRollback(AgentRollbackArgs),
     /// Stop and remove the fleet and, asked separately, the bucket
-    #[command(name = "destroy-app", display_order = 42)]
+    #[command(name = "destroy-app", display_order = 44)]
     DestroyApp(DestroyArgs),
 }
 
@@ -274,6 +280,8 @@ impl Cli {
             AppCommand::Env(args) => args.json,
             AppCommand::Logs(args) => args.json,
             AppCommand::Prune(args) => args.json,
+            AppCommand::AgentUpdate(args) => args.named.json,
+            AppCommand::AgentRollback(args) => args.named.json,
             _ => false,
         }
     }

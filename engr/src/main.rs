@@ -5,7 +5,6 @@
 //!                     │     ├───▶ build    source to archive
 //!                     │     ├───▶ publish  the claim, the uploads, the release
 //!                     │     ├───▶ follow   the release's way through the fleet
-//!                     │     ├───▶ reports  what the instances say of themselves
 //!                     │     ├───▶ fleet    the instances: made, listed, removed
 //!                     │     └───▶ deploy   the bucket (a crate of its own)
 //!                     ├─────────▶ bucket   the app's bucket: a folder, or of Cloud Storage
@@ -31,7 +30,6 @@ mod google;
 mod interrupt;
 mod output;
 mod publish;
-mod reports;
 
 use std::process::ExitCode;
 

@@ -18,13 +18,36 @@ use crate::fleet::{LIMIT, within};
 /// # Errors
 /// When there is no whole answer.
 pub fn report(health: SocketAddr) -> io::Result<Option<Report>> {
-    let mut stream = TcpStream::connect_timeout(&health, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET /status HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+    let text = ask(health, "/status")?;
     let (_, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
     Ok(serde_json::from_str(body)?)
+}
+
+/// Who looks after an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Nobody: its end is its end.
+    Alone,
+    /// Its launcher, which starts it anew.
+    Launched,
+}
+
+/// Whether the agent that answers at `health` says that requests may be sent to its app.
+///
+/// # Errors
+/// When there is no whole answer.
+pub fn is_healthy(health: SocketAddr) -> io::Result<bool> {
+    let text = ask(health, "/health")?;
+    Ok(text.starts_with("HTTP/1.1 200 "))
+}
+
+fn ask(health: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&health, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An agent under way; it and its app end with this value.
@@ -40,11 +63,28 @@ impl Agent {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(mut command: Command, dir: &InstanceDir, config: &AgentConfig) -> Self {
+    pub fn start(command: Command, dir: &InstanceDir, config: &AgentConfig) -> Self {
+        Self::start_as(Life::Alone, command, dir, config)
+    }
+
+    /// The same, with or without a launcher.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_as(
+        life: Life,
+        mut command: Command,
+        dir: &InstanceDir,
+        config: &AgentConfig,
+    ) -> Self {
+        let verb = match life {
+            Life::Alone => "run",
+            Life::Launched => "launch",
+        };
         std::fs::create_dir_all(dir.path()).expect("the instance's folder");
         let text = serde_json::to_vec(config).expect("settings");
         std::fs::write(dir.config(), text).expect("the settings");
-        command.args(["run", "--dir"]).arg(dir.path()).stdin(Stdio::null());
+        command.args([verb, "--dir"]).arg(dir.path()).stdin(Stdio::null());
         let log = dir.path().join("agent.log");
         let told = File::create(&log).expect("the log");
         let child = command.stdout(Stdio::null()).stderr(told).spawn().expect("the agent starts");

@@ -33,6 +33,7 @@ use crate::running::Running;
 
 pub use left::{Process, end};
 pub use loads::{CLIENTS, Loads};
+pub use port::free as free_port;
 pub use status::{Instance, Line, Status};
 pub use wait::{LIMIT, blocking, until, within};
 
@@ -362,6 +363,28 @@ impl Fleet {
             left::variable(process.pid, "ENGR_VERSION").as_deref() == Some(&release)
         };
         self.processes().into_iter().filter(is_of).collect()
+    }
+
+    /// Kills all that runs of instance `number`: its launcher, its agent, and its app.
+    ///
+    /// # Panics
+    /// When something of it does not end.
+    pub fn lose(&self, number: u32) {
+        let name = format!("{APP}-{number}");
+        let folder = self.dir().instance(&name).path().display().to_string();
+        let is_of = |process: &Process| {
+            process.command.trim_end().ends_with(&folder)
+                || left::variable(process.pid, "ENGR_INSTANCE").as_ref() == Some(&name)
+        };
+        until("all of the instance has ended", || {
+            let living: Vec<_> = self.processes().into_iter().filter(is_of).collect();
+            // The launcher first: it would start another agent.
+            let launcher = living.iter().find(|it| it.command.contains("agentd launch"));
+            for process in launcher.into_iter().chain(&living) {
+                left::kill_if_there(process.pid);
+            }
+            living.is_empty().then_some(())
+        });
     }
 
     /// A test that kills `engr` in a build may leave that build's folder in the temporary one.

@@ -4,8 +4,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Child;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::engr::{Place, Transcript, binary};
 use tests::fleet::{Fleet, until};
@@ -98,6 +96,8 @@ fn help_lists_every_command_in_its_group() {
     The fleet:
       sync           Bring the instances to `instance-count`
       prune          Remove old releases, and the artifacts and environments that no kept one names
+      agent:update   Bring another `agentd` to the fleet: one instance first, then one after the other
+      agent:rollback Go back to the `agentd` that was named before
       destroy-app    Stop and remove the fleet and, asked separately, the bucket
 
     Options:
@@ -730,9 +730,7 @@ fn sync_brings_the_fleet_to_its_settings() {
         (0)
     "#);
 
-    let agent = fleet.status().instances[0].agent_pid.unwrap();
-    kill(Pid::from_raw(agent.try_into().unwrap()), Signal::SIGKILL).unwrap();
-    until("the agent's end", || (fleet.status().instances[0].phase == "down").then_some(()));
+    fleet.lose(1);
     assert_transcript!(session(&fleet, &["status", "sync"]), @r#"
         $ engr shop status
         shop v1, deploy by tester@HOST at CLOCK

@@ -111,7 +111,7 @@ fn a_damaged_state_is_passed_over_and_the_next_deploy_heals_it() {
     fleet.deploy();
     flip_a_bit(&newest(&fleet, layout::STATE));
     // An agent that starts now sees nothing else.
-    end(fleet.status().instances[0].agent_pid.expect("an agent"));
+    fleet.lose(1);
     fleet.must(&["sync"]);
     until("it serves", || (fleet.status().instances[0].phase == "serving").then_some(()));
     let status = fleet.status();
@@ -133,7 +133,7 @@ fn a_damaged_state_is_passed_over_and_the_next_deploy_heals_it() {
 fn a_damaged_memory_is_set_aside() {
     let fleet = fleet(1);
     fleet.deploy();
-    end(fleet.status().instances[0].agent_pid.expect("an agent"));
+    fleet.lose(1);
     let memory = fleet.instance_dir(1).memory();
     fs::write(&memory, "{\"good\": {\"number\"").expect("half a memory");
     fleet.must(&["sync"]);

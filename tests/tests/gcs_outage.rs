@@ -15,7 +15,7 @@ use gcs_server::{Faults, Kind, Match, Outage, Rule};
 use serde_json::json;
 use tests::agent::report;
 use tests::engr::binary;
-use tests::fleet::{APP, Fleet, Process, blocking, end, until, within};
+use tests::fleet::{APP, Fleet, Process, blocking, until, within};
 
 /// A view is old beyond this: the agents of these tests ask every 200 ms, and a look that is under
 /// way has to end.
@@ -157,10 +157,9 @@ fn a_bucket_that_was_lost_is_made_again_from_a_copy() {
 fn an_agent_that_starts_meanwhile_starts_its_last_good_release() {
     let fleet = fleet(1);
     fleet.deploy();
-    let status = fleet.status();
     let (server, _) = fleet.cloud_storage();
     server.faults().set_outage(Outage::Refuse);
-    end(status.instances[0].agent_pid.expect("an agent"));
+    fleet.lose(1);
     let mut agent = fleet.place().command(binary("agentd"));
     agent.args(["run", "--dir"]).arg(fleet.instance_dir(1).path());
     agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

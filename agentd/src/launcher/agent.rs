@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
-use super::protocol::LINK;
+use super::protocol::{LAUNCHER_VERSION, LINK};
 
 /// An agent that was started here and is not reaped yet.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl Agent {
             command.env_remove(name);
         }
         command.env(LINK, theirs.as_raw_fd().to_string());
+        command.env(LAUNCHER_VERSION, env!("CARGO_PKG_VERSION"));
         let launcher = nix::unistd::getpid();
         let number = theirs.as_raw_fd();
         // SAFETY: between fork and exec the closure only makes system calls.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use deploy::agent_config::InstanceDir;
 use deploy::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +25,6 @@ pub const CRASHES_MAX: u32 = 3;
 
 /// How many bad agents are remembered.
 const BAD_MAX: usize = 50;
-
-/// The file in the folder of agents.
-pub fn file(agents: &Path) -> PathBuf {
-    agents.join("choice.json")
-}
 
 /// The file's content. Only the launcher writes it; the agent reads it at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +54,13 @@ pub struct Bad {
 }
 
 impl Chosen {
-    /// Reads the file; nothing was chosen where there is none.
+    /// Reads the [file](InstanceDir::choice); nothing was chosen where there is none.
     ///
     /// # Errors
     /// When it cannot be read. What is damaged is said and taken for nothing: then the launcher's own
     /// program is the agent.
-    pub fn load(agents: &Path) -> anyhow::Result<Self> {
-        let file = file(agents);
-        let data = match std::fs::read(&file) {
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let data = match std::fs::read(file) {
             Ok(data) => data,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => {
@@ -88,7 +83,8 @@ impl Chosen {
 #[derive(Debug)]
 pub(super) struct Choice {
     chosen: Chosen,
-    folder: PathBuf,
+    file: PathBuf,
+    agents: PathBuf,
     /// When the agent on trial must have said that it is good: set at its first start in this
     /// launcher's life.
     overdue_at: Option<Instant>,
@@ -96,24 +92,20 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn load(agents: &Path) -> anyhow::Result<Self> {
-        let chosen = Chosen::load(agents)?;
-        Ok(Self { chosen, folder: agents.to_owned(), overdue_at: None, crashes: 0 })
+    pub(super) fn load(dir: &InstanceDir) -> anyhow::Result<Self> {
+        let (file, agents) = (dir.choice(), dir.agents());
+        let chosen = Chosen::load(&file)?;
+        Ok(Self { chosen, file, agents, overdue_at: None, crashes: 0 })
     }
 
     /// The program to start now. None: the launcher's own.
-    pub(super) fn program(&mut self, agents: &Path, now: Instant) -> Option<PathBuf> {
+    pub(super) fn program(&mut self, now: Instant) -> Option<PathBuf> {
         if self.chosen.trial.is_some() {
             self.overdue_at.get_or_insert(now + TRIAL_MAX);
         }
         let digest = self.chosen.trial.or(self.chosen.good)?;
-        Some(agents.join(digest.to_string())).filter(|program| {
-            let is_there = program.exists();
-            if !is_there {
-                eprintln!("agentd: {} is missing; the own program is used", program.display());
-            }
-            is_there
-        })
+        // The launcher's own program lies elsewhere.
+        Some(self.agents.join(digest.to_string())).filter(|program| program.exists())
     }
 
     pub(super) fn is_on_trial(&self) -> bool {
@@ -135,13 +127,25 @@ impl Choice {
         self.save();
     }
 
-    /// The one on trial is good.
-    pub(super) fn good(&mut self) {
-        let Some(digest) = self.chosen.trial.take() else { return };
-        self.chosen.good = Some(digest);
-        self.chosen.bad.retain(|bad| bad.digest != digest);
+    /// The agent has not become it after all.
+    pub(super) fn call_off(&mut self) {
+        self.chosen.trial = None;
         self.overdue_at = None;
         self.save();
+    }
+
+    /// The one of this digest is good. It may be said again, and of the launcher's own program.
+    pub(super) fn good(&mut self, digest: Digest) {
+        let before = self.chosen.clone();
+        if self.chosen.trial == Some(digest) {
+            self.chosen.trial = None;
+            self.overdue_at = None;
+        }
+        self.chosen.good = Some(digest);
+        self.chosen.bad.retain(|bad| bad.digest != digest);
+        if self.chosen != before {
+            self.save();
+        }
     }
 
     /// The agent has died, or was killed because it was overdue.
@@ -167,9 +171,7 @@ impl Choice {
     /// What cannot be written holds for this launcher's life all the same.
     fn save(&self) {
         let data = serde_json::to_vec_pretty(&self.chosen).expect("a choice serializes");
-        let written = std::fs::create_dir_all(&self.folder)
-            .and_then(|()| write_whole(&file(&self.folder), &data));
-        if let Err(error) = written {
+        if let Err(error) = write_whole(&self.file, &data) {
             eprintln!("agentd: the choice of agent cannot be written: {error}");
         }
     }
@@ -179,61 +181,72 @@ impl Choice {
 mod tests {
     use super::*;
 
-    fn choice(folder: &Path) -> Choice {
-        Choice::load(folder).unwrap()
+    struct Place {
+        _folder: tempfile::TempDir,
+        dir: InstanceDir,
     }
 
-    fn add(folder: &Path, what: &[u8]) -> Digest {
-        let digest = Digest::of(what);
-        std::fs::write(folder.join(digest.to_string()), what).unwrap();
-        digest
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = InstanceDir(folder.path().to_owned());
+            std::fs::create_dir(dir.agents()).unwrap();
+            Self { _folder: folder, dir }
+        }
+
+        fn choice(&self) -> Choice {
+            Choice::load(&self.dir).unwrap()
+        }
+
+        fn path(&self, digest: Digest) -> Option<PathBuf> {
+            Some(self.dir.agents().join(digest.to_string()))
+        }
+
+        fn add(&self, what: &[u8]) -> Digest {
+            let digest = Digest::of(what);
+            std::fs::write(self.path(digest).unwrap(), what).unwrap();
+            digest
+        }
     }
 
     #[test]
     fn one_that_is_good_is_started_from_then_on() {
-        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new();
         let now = Instant::now();
-        let digest = add(folder.path(), b"new");
-        let mut first = choice(folder.path());
-        assert_eq!(first.program(folder.path(), now), None);
+        let digest = place.add(b"new");
+        let mut first = place.choice();
+        assert_eq!(first.program(now), None);
         first.try_out(digest, now);
         first.crashed(now);
         first.crashed(now);
-        first.good();
+        first.good(digest);
         // A later crash is no reason to go back.
         (0..5).for_each(|_| first.crashed(now + TRIAL_MAX * 2));
-        let mut second = choice(folder.path());
-        assert_eq!(
-            second.program(folder.path(), now),
-            Some(folder.path().join(digest.to_string()))
-        );
+        let mut second = place.choice();
+        assert_eq!(second.program(now), place.path(digest));
         assert!(!second.is_on_trial() && second.overdue_at().is_none());
     }
 
     #[test]
     fn one_that_dies_three_times_or_says_nothing_gives_way_to_the_one_before() {
-        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new();
         let now = Instant::now();
-        let (good, dies, hangs) = (
-            add(folder.path(), b"good"),
-            add(folder.path(), b"dies"),
-            add(folder.path(), b"hangs"),
-        );
-        let mut it = choice(folder.path());
+        let (good, dies, hangs) = (place.add(b"good"), place.add(b"dies"), place.add(b"hangs"));
+        let mut it = place.choice();
         it.try_out(good, now);
-        it.good();
+        it.good(good);
         it.try_out(dies, now);
         (0..CRASHES_MAX).for_each(|_| it.crashed(now));
-        assert_eq!(it.program(folder.path(), now), Some(folder.path().join(good.to_string())));
+        assert_eq!(it.program(now), place.path(good));
         it.try_out(hangs, now);
         // The machine starts anew in the middle of the trial.
-        let mut it = choice(folder.path());
-        assert_eq!(it.program(folder.path(), now), Some(folder.path().join(hangs.to_string())));
+        let mut it = place.choice();
+        assert_eq!(it.program(now), place.path(hangs));
         assert!(!it.is_overdue(now + TRIAL_MAX / 2));
         assert!(it.is_overdue(now + TRIAL_MAX));
         it.crashed(now + TRIAL_MAX);
         assert!(!it.is_on_trial() && !it.is_overdue(now + TRIAL_MAX * 9));
-        let chosen = Chosen::load(folder.path()).unwrap();
+        let chosen = Chosen::load(&place.dir.choice()).unwrap();
         assert_eq!(chosen.good, Some(good));
         assert!(chosen.bad(&dies).unwrap().reason.contains("died 3 times"));
         assert!(chosen.bad(&hangs).unwrap().reason.contains("within 60 s"));
@@ -241,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_damaged_choice_is_the_own_program() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(file(folder.path()), "{\"trial\":").unwrap();
-        assert_eq!(choice(folder.path()).program(folder.path(), Instant::now()), None);
+        let place = Place::new();
+        std::fs::write(place.dir.choice(), "{\"trial\":").unwrap();
+        assert_eq!(place.choice().program(Instant::now()), None);
     }
 }

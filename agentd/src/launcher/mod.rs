@@ -71,7 +71,7 @@ pub fn run(dir: InstanceDir, flags: Vec<String>) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("cannot find the agent's own program")?;
     let mut launcher = Launcher {
         held: Held::take_stored(),
-        choice: Choice::load(&dir.agents())?,
+        choice: Choice::load(&dir)?,
         dir,
         own,
         flags,
@@ -147,7 +147,7 @@ impl Launcher {
 
     fn start(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
-        let program = self.choice.program(&self.dir.agents(), now).unwrap_or(self.own.clone());
+        let program = self.choice.program(now).unwrap_or(self.own.clone());
         match Agent::start(&program, &self.dir, &self.flags) {
             Ok(agent) => self.agent = Some(agent),
             Err(error) if program == self.own && !self.was_up => {
@@ -237,7 +237,8 @@ impl Launcher {
             (ToLauncher::Alive, _) => held::notify("WATCHDOG=1"),
             (ToLauncher::Status(text), _) => held::notify(&format!("STATUS={text}")),
             (ToLauncher::Try(digest), _) => self.choice.try_out(digest, now),
-            (ToLauncher::Good, _) => self.choice.good(),
+            (ToLauncher::CallOff, _) => self.choice.call_off(),
+            (ToLauncher::Good(digest), _) => self.choice.good(digest),
         }
     }
 

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// The variable with the number of the agent's end.
 pub const LINK: &str = "ENGR_LAUNCHER_FD";
 
+/// The variable with the launcher's version: of the program that the instance was made with.
+pub const LAUNCHER_VERSION: &str = "ENGR_LAUNCHER_VERSION";
+
 /// How often the agent says [`ToLauncher::Alive`].
 pub const ALIVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,8 +48,10 @@ pub enum ToLauncher {
     /// This process is about to become another agent, the file of this name in the folder of
     /// agents, and is on trial from then on.
     Try(Digest),
-    /// The agent on trial is good.
-    Good,
+    /// It could not become that agent, and goes on as what it is.
+    CallOff,
+    /// The agent that runs, of this digest, is good: the one to go back to.
+    Good(Digest),
 }
 
 /// What the launcher says.

@@ -19,7 +19,7 @@ use crate::logs::{LastLines, Spool};
 use crate::members::Members;
 use crate::notices::Notice;
 use crate::readiness::Abilities;
-use crate::sockets::Groups;
+use crate::sockets::{Groups, Replaced};
 use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
@@ -199,7 +199,9 @@ impl Runner {
     pub fn signal(&mut self, id: VersionId, signal: Signal) {
         if let Some(process) = self.versions.get(&id).and_then(|version| version.process.as_ref()) {
             tracing::info!(pid = process.pid, %signal, "signalled");
-            watcher::signal_all(&process.members, process.pid, signal);
+            if let Err(error) = process.members.signal(signal) {
+                tracing::warn!(%error, pid = process.pid, %signal, "cannot signal all of the app");
+            }
         }
     }
 
@@ -247,22 +249,40 @@ impl Runner {
         }
     }
 
-    /// Closes the version's sockets and forgets it.
+    /// Gives the version's sockets up and forgets it.
     pub fn discard(&mut self, id: VersionId) {
         self.versions.remove(&id);
-        self.bounds.discard(id);
-        let mut removed = Vec::new();
-        lock(&self.groups).retain(|port, group| {
+        let mut groups = lock(&self.groups);
+        for (port, group) in groups.iter_mut() {
             match group.remove(id) {
-                Ok(inodes) => removed.extend(inodes.into_iter().map(|inode| (*port, inode))),
+                Ok(None) => {}
+                Ok(Some(Replaced { left, by })) => {
+                    self.link.drop(&names::socket(*port, left));
+                    if let Some((by, socket)) = by.and_then(|by| Some((by, group.socket_of(by)?))) {
+                        self.link.hold(&names::socket(*port, by), socket);
+                    }
+                }
                 Err(error) => {
-                    tracing::error!(%error, address = %group.address(), "cannot steer connections");
+                    tracing::error!(%error, address = %group.address(), "a socket cannot leave");
                 }
             }
-            !group.is_empty()
-        });
-        for (port, inode) in removed {
-            self.link.drop(&names::socket(port, inode));
+        }
+        let unused: Vec<u16> =
+            groups.iter().filter(|(_, group)| group.is_empty()).map(|(port, _)| *port).collect();
+        drop(groups);
+        self.close_groups(&unused);
+    }
+
+    /// Nobody listens on these ports any more.
+    fn close_groups(&self, ports: &[u16]) {
+        for port in ports {
+            let Some(group) = lock(&self.groups).remove(port) else { continue };
+            match group.close() {
+                Ok(inodes) => inodes
+                    .into_iter()
+                    .for_each(|inode| self.link.drop(&names::socket(*port, inode))),
+                Err(error) => tracing::error!(%error, port, "a socket cannot be closed"),
+            }
         }
     }
 
@@ -292,8 +312,8 @@ impl Runner {
         let Some(version) = self.versions.get_mut(&id) else { return };
         let Some(interval) = version.release.settings.watchdog else { return };
         let Some(process) = &mut version.process else { return };
-        let (alive, members) = (process.alive.subscribe(), process.members.clone());
-        let task = tokio::spawn(until_silent(interval.0, alive, process.pid, members));
+        let alive = process.alive.subscribe();
+        let task = tokio::spawn(until_silent(interval.0, alive, process.members.clone()));
         process.tasks.push(task.abort_handle());
     }
 

@@ -67,6 +67,7 @@ impl Runner {
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         let ticket = folder.join("ticket");
         let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
+        self.open_outputs(run).map_err(|error| format!("nowhere for its output: {error}"))?;
         let (pid, start) = match taken {
             Some(taken) => taken,
             None => self.launch(id, &release, run, sockets, notify.name())?,
@@ -181,15 +182,7 @@ impl Runner {
     /// An app that binds its ports by itself needs them to be free: the versions that had them
     /// have ended, and if one comes back it gets new sockets.
     fn close_sockets(&mut self, release: &Release) {
-        for port in &release.settings.ports {
-            let Some(group) = lock(&self.groups).remove(port) else { continue };
-            match group.close() {
-                Ok(inodes) => inodes
-                    .into_iter()
-                    .for_each(|inode| self.link.drop(&names::socket(*port, inode))),
-                Err(error) => tracing::error!(%error, port, "a socket cannot be closed"),
-            }
-        }
+        self.close_groups(&release.settings.ports);
     }
 
     fn environment(
@@ -215,11 +208,11 @@ impl Runner {
         put("ENGR_ARTIFACT", release.artifact.digest.to_string().into());
         put(INSTANCE_DIR, self.dir.path().into());
         put("NOTIFY_SOCKET", notify.into());
-        for (name, value) in self.bounds.variables(&self.dir, run) {
-            put(name, value);
-        }
         if let Some(interval) = release.settings.watchdog {
             put("WATCHDOG_USEC", interval.0.as_micros().to_string().into());
+        }
+        for (name, value) in self.bounds.variables(&self.dir, run) {
+            put(name, value);
         }
         if let Some(address) = self.addresses(&release.settings.ports).next() {
             put("PORT", address.port().to_string().into());
@@ -297,16 +290,27 @@ impl Runner {
         Ok(())
     }
 
-    fn capture(&mut self, id: VersionId, run: RunId, stream: Stream) -> io::Result<Capture> {
+    /// Opens the agent's ends of the run's output. That must be before its process begins: what is
+    /// in a FIFO that nobody has open is gone.
+    fn open_outputs(&mut self, run: RunId) -> io::Result<()> {
         let folder = names::run_folder(&self.dir, run);
-        let (files, name) = (Files::of(&folder, stream), names::output(run, stream));
-        let fifo = match self.held.remove(&name) {
-            Some(held) => held,
-            None => {
-                let fifo = files.open_for_agent()?;
+        for stream in [Stream::Out, Stream::Err] {
+            let name = names::output(run, stream);
+            if !self.held.contains_key(&name) {
+                let fifo = Files::of(&folder, stream).open_for_agent()?;
                 self.link.hold(&name, fifo.as_fd());
-                fifo
+                self.held.insert(name, fifo);
             }
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self, id: VersionId, run: RunId, stream: Stream) -> io::Result<Capture> {
+        let files = Files::of(&names::run_folder(&self.dir, run), stream);
+        let fifo = match self.held.remove(&names::output(run, stream)) {
+            Some(held) => held,
+            // A launcher that died has held it; the app still does.
+            None => files.open_for_agent()?,
         };
         let version = self.versions.get(&id).ok_or(io::ErrorKind::NotFound)?;
         let (spool, last) = (self.spool.clone(), version.last_lines.clone());

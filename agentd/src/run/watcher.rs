@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deploy::release::Release;
 use nix::sys::signal::Signal;
@@ -27,6 +27,9 @@ use crate::switch::{Event, Exit, RunId, VersionId};
 
 /// The pause between two looks at an old version.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The pause between two looks at a new version that binds by itself.
+const LISTENS_EVERY: Duration = Duration::from_millis(10);
 
 /// How long an old version's queue must be empty until it is believed (facts of the kernel: a
 /// connection whose handshake is under way joins the queue only at its end).
@@ -95,8 +98,14 @@ impl Watcher {
                 tracing::error!(%error, "cannot lead the probe");
             }
         };
+        let ready = async {
+            if health.is_some() {
+                self.until_it_listens().await;
+            }
+            readiness::wait(self.abilities, &mut said, health, lead).await
+        };
         let waited = tokio::select! {
-            waited = readiness::wait(self.abilities, &mut said, health, lead) => waited,
+            waited = ready => waited,
             () = self.until_it_binds() => return self.make_way(),
         };
         if let Err(error) = waited {
@@ -108,6 +117,22 @@ impl Watcher {
             return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
+    }
+
+    /// Waits until an app that binds by itself listens where its health path is asked: until then it
+    /// is another version that answers there.
+    async fn until_it_listens(&self) {
+        let Some(address) = self.address.filter(|_| self.handed.is_empty()) else { return };
+        loop {
+            let sockets = Sockets::of_session(self.pid);
+            match sockets.and_then(|sockets| sockets.listens(address.port(), &[])) {
+                Ok(true) => return,
+                Ok(false) => {}
+                // The deadline of the release ends this.
+                Err(error) => tracing::warn!(%error, "cannot see which sockets the app has"),
+            }
+            tokio::time::sleep(LISTENS_EVERY).await;
+        }
     }
 
     /// Waits until the app listens on its port with a socket of its own, though it was handed one.
@@ -125,7 +150,9 @@ impl Watcher {
     fn make_way(&self) {
         tracing::info!("the app leaves the sockets that it was handed, and binds by itself");
         self.binds_itself.store(true, Ordering::Relaxed);
-        signal_all(&self.members, self.pid, Signal::SIGKILL);
+        if let Err(error) = self.members.signal(Signal::SIGKILL) {
+            tracing::warn!(%error, pid = self.pid, "cannot end all of the app");
+        }
     }
 
     fn has_own_listener(&self) -> bool {
@@ -188,7 +215,6 @@ impl Watcher {
             }
         }
     }
-
     /// Ends what the first process has left: nobody would tell it to end any more.
     async fn end_rest(&self) {
         if let Err(error) = self.members.kill_all(KILLED_WITHIN).await {
@@ -202,7 +228,6 @@ impl Watcher {
 pub(super) async fn until_silent(
     interval: Duration,
     mut alive: watch::Receiver<()>,
-    pid: u32,
     members: Members,
 ) {
     loop {
@@ -212,33 +237,35 @@ pub(super) async fn until_silent(
             Err(_) => break,
         }
     }
-    tracing::warn!(pid, ?interval, "the app has not said WATCHDOG=1, and is ended");
-    signal_all(&members, pid, Signal::SIGABRT);
-    tokio::time::sleep(ABORT_MAX).await;
-    signal_all(&members, pid, Signal::SIGKILL);
-}
-
-/// Signals all processes of the run whose first one is `pid`.
-pub(super) fn signal_all(members: &Members, pid: u32, signal: Signal) {
-    if let Err(error) = members.signal(signal) {
-        tracing::warn!(%error, pid, %signal, "cannot signal all of the app");
+    tracing::warn!(?interval, "the app has not said WATCHDOG=1, and is ended");
+    for signal in [Signal::SIGABRT, Signal::SIGKILL] {
+        if let Err(error) = members.signal(signal) {
+            tracing::error!(%error, %signal, "the app cannot be signalled");
+        }
+        tokio::time::sleep(ABORT_MAX).await;
     }
 }
 
 /// Waits until nothing waits in the version's queues and its connections have ended.
 pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
-    let mut empty_for = Duration::ZERO;
+    let mut empty_since = None;
     loop {
+        let now = Instant::now();
         match is_idle(id, pid, release, groups) {
-            Ok(true) => empty_for += LOOK_EVERY,
-            Ok(false) => empty_for = Duration::ZERO,
+            Ok(true) => _ = empty_since.get_or_insert(now),
+            Ok(false) => empty_since = None,
             // The deadline for connections ends this.
             Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
         }
-        if empty_for > QUEUE_EMPTY_FOR {
-            return;
+        // By the clock, not by the looks: each of those takes its time.
+        let left = empty_since.map(|since: Instant| {
+            QUEUE_EMPTY_FOR.saturating_sub(now.saturating_duration_since(since))
+        });
+        match left {
+            Some(Duration::ZERO) => return,
+            Some(left) => tokio::time::sleep(left.min(LOOK_EVERY)).await,
+            None => tokio::time::sleep(LOOK_EVERY).await,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

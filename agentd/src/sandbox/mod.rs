@@ -69,8 +69,8 @@ impl Sandbox {
         Ok(Self { limits, confined: confined.transpose()?, nofile })
     }
 
-    /// How many descriptors the process may have: fewer than was wished for where the agent has no
-    /// more itself, nor the right to give more.
+    /// How many descriptors the process may have: fewer than was wished for where the agent may
+    /// not give more than it has itself.
     pub fn nofile(&self) -> u64 {
         self.nofile
     }

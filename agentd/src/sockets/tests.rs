@@ -94,9 +94,11 @@ fn a_shared_socket_keeps_its_queue_from_one_version_to_the_next() {
     assert_eq!(group.waiting(B).unwrap(), 1);
     drop(listener(&group, B).accept().unwrap());
     assert_eq!(waits.read(&mut [0]).unwrap(), 0, "accepted by B, and closed by it");
+    let address = group.address();
     group.remove(B).unwrap();
     assert!(group.is_empty());
-    assert!(TcpStream::connect(group.address()).is_err());
+    assert_eq!(group.close().unwrap().len(), 1);
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]
@@ -111,24 +113,37 @@ fn it_is_seen_whether_another_can_bind_beside() {
 
 /// The launcher and the service manager hold the sockets too, and close theirs at their own time.
 #[test]
-fn a_socket_leaves_though_others_hold_it() {
+fn a_socket_leaves_though_others_hold_it_and_no_other_number_changes() {
     let mut group = v4();
-    for version in [A, B] {
+    for version in [A, B, C] {
         group.add(version).unwrap();
     }
     let held: Vec<OwnedFd> =
-        [A, B].map(|it| group.socket(it).unwrap().try_clone_to_owned().unwrap()).into();
-    group.steer(B).unwrap();
-    assert_eq!(group.remove(A).unwrap().len(), 1);
-    assert_eq!(spread(&group, &[B], 40), [40]);
-    group.add(C).unwrap();
-    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+        [A, B, C].map(|it| group.socket(it).unwrap().try_clone_to_owned().unwrap()).into();
     group.steer(C).unwrap();
+    let mut waits = {
+        group.steer(A).unwrap();
+        let waits = TcpStream::connect(group.address()).unwrap();
+        group.steer(C).unwrap();
+        waits
+    };
+    let replaced = group.remove(A).unwrap().unwrap();
+    assert!(replaced.by.is_some() && group.inode(A).is_none());
+    assert!(waits.read(&mut [0]).is_err(), "what waited there is told at once");
     assert_eq!(spread(&group, &[B, C], 40), [0, 40]);
+    let next = VersionId(4);
+    group.add(next).unwrap();
+    assert_eq!(group.inode(next), replaced.by);
+    assert_eq!(spread(&group, &[B, C, next], 40), [0, 40, 0]);
+    group.steer(next).unwrap();
+    assert_eq!(spread(&group, &[B, C, next], 40), [0, 0, 40]);
     drop(held);
-    assert_eq!(spread(&group, &[B, C], 40), [0, 40]);
+    assert_eq!(spread(&group, &[B, C, next], 40), [0, 0, 40]);
+    // The last one needs nobody in its place.
+    assert_eq!(group.remove(C).unwrap().unwrap().by, None);
+    assert_eq!(spread(&group, &[B, next], 40), [0, 40]);
     group.steer(B).unwrap();
-    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+    assert_eq!(spread(&group, &[B, next], 40), [40, 0]);
 }
 
 #[test]
@@ -140,12 +155,10 @@ fn another_agent_takes_a_group_over_as_it_stands() {
     group.steer(B).unwrap();
     group.remove(A).unwrap();
     let standing = group.standing();
-    let mut held: std::collections::HashMap<u64, OwnedFd> = [B, C]
-        .map(|it| {
-            let socket = group.socket(it).unwrap().try_clone_to_owned().unwrap();
-            (group.inode(it).unwrap(), socket)
-        })
-        .into();
+    let inodes: Vec<u64> = group.inodes().collect();
+    let copy = |inode| group.socket_of(inode).unwrap().try_clone_to_owned().unwrap();
+    let mut held: std::collections::HashMap<u64, OwnedFd> =
+        inodes.into_iter().map(|inode| (inode, copy(inode))).collect();
     drop(group);
     let mut group = Group::take_over(&standing, |inode, _| held.remove(&inode)).unwrap();
     assert_eq!(group.standing(), standing);
@@ -168,4 +181,25 @@ fn a_share_is_a_share() {
     assert!((138..=262).contains(&b), "{b} of 800");
     group.steer(A).unwrap();
     assert_eq!(spread(&group, &[A, B], 40), [40, 0]);
+}
+
+/// Nobody held a socket that only the agent had: it has left when the agent did.
+#[test]
+fn a_lost_socket_has_left_as_the_kernel_does() {
+    let mut group = v4();
+    for version in [A, B, C] {
+        group.add(version).unwrap();
+    }
+    group.steer(B).unwrap();
+    let standing = group.standing();
+    let mut held: std::collections::HashMap<u64, OwnedFd> = [B, C]
+        .map(|it| {
+            (group.inode(it).unwrap(), group.socket(it).unwrap().try_clone_to_owned().unwrap())
+        })
+        .into();
+    drop(group);
+    let mut group = Group::take_over(&standing, |inode, _| held.remove(&inode)).unwrap();
+    assert_eq!(spread(&group, &[B, C], 40), [40, 0]);
+    group.steer(C).unwrap();
+    assert_eq!(spread(&group, &[B, C], 40), [0, 40]);
 }

@@ -6,6 +6,7 @@
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 
+use crate::desired_agent::DesiredAgent;
 use crate::layout;
 use crate::release::Release;
 use crate::state::State;
@@ -23,6 +24,8 @@ const READS_MAX: usize = 16;
 pub struct History {
     /// The releases.
     pub releases: Vec<Release>,
+    /// The agents that the fleet was to run, one after the other. None: what each was made with.
+    pub agents: Vec<Option<DesiredAgent>>,
     /// What was done, one step after the other: the releases' publishing too.
     pub steps: Vec<Step>,
     /// Generations that are there and cannot be read.
@@ -52,6 +55,10 @@ impl History {
             && self.releases.last().is_none_or(|last| last.id != release.id)
         {
             self.releases.push(release.clone());
+        }
+        let id = |agent: &Option<DesiredAgent>| agent.as_ref().map(|agent| agent.id.clone());
+        if self.agents.last().is_none_or(|last| id(last) != id(&state.agent)) {
+            self.agents.push(state.agent.clone());
         }
         self.newest = Some(state);
     }

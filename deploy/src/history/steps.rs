@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use crate::claim::Claim;
+use crate::desired_agent::DesiredAgent;
 use crate::lock::Lock;
 use crate::state::{Author, State};
 use crate::store::Generation;
@@ -50,6 +51,11 @@ pub enum What {
     Staged,
     /// What was staged is so no longer.
     Unstaged,
+    /// The fleet is to run another agent.
+    AgentNamed {
+        /// Which.
+        agent: DesiredAgent,
+    },
     /// A prune began.
     PruneBegun {
         /// It keeps the releases from this number on.
@@ -102,6 +108,7 @@ pub(super) fn push(
     change.release(steps);
     change.staged(steps);
     change.lock(steps);
+    change.agent(steps);
     change.prune(steps);
 }
 
@@ -211,6 +218,14 @@ impl Change<'_> {
         }
     }
 
+    fn agent(&self, steps: &mut Vec<Step>) {
+        let before = self.before.agent.as_ref().map(|agent| &agent.id);
+        if let Some(agent) = self.after.agent.as_ref().filter(|agent| before != Some(&agent.id)) {
+            let what = What::AgentNamed { agent: agent.clone() };
+            steps.push(self.step(Some(&agent.by), Some(agent.at), what));
+        }
+    }
+
     fn lock(&self, steps: &mut Vec<Step>) {
         match (&self.before.lock, &self.after.lock) {
             (before, Some(lock)) if before.as_ref() != Some(lock) => {
@@ -227,9 +242,12 @@ impl Change<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::Digest;
-    use crate::fixtures::{artifact, at, draft};
+    use crate::desired_agent::AgentBinary;
+    use crate::fixtures::{artifact, at, draft, wish};
     use crate::id::Id;
 
     /// States, one after the other, and the steps between them.
@@ -275,6 +293,7 @@ mod tests {
                     What::Locked { replaces: false, .. } => "locked".to_owned(),
                     What::Locked { replaces: true, .. } => "locked again".to_owned(),
                     What::Unlocked { lock } => format!("unlocked {}'s", lock.by),
+                    What::AgentNamed { agent } => format!("agent {}", agent.shown()),
                     other => format!("{other:?}"),
                 };
                 let at = at.map_or_else(|| "?".to_owned(), |at| at.to_string());
@@ -348,6 +367,31 @@ mod tests {
                 "3 6 c@desk locked again",
                 "4 7 a@laptop Broken a@laptop",
                 "4 7 a@laptop unlocked c@desk's",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_agent_that_is_named_is_a_step() {
+        let binary = |version: &str| AgentBinary {
+            digest: Digest::of(version.as_bytes()),
+            size: 1,
+            version: version.to_owned(),
+        };
+        let mut told = Told::default();
+        told.claimed("a", 0);
+        told.then(|state| state.agent_set("amd64", binary("1"), wish("b"), at(1)).unwrap());
+        told.then(|state| state.agent_set("amd64", binary("2"), wish("c"), at(2)).unwrap());
+        told.published("a", true, 3);
+        told.then(|state| state.agent_rolled_back(BTreeMap::new(), wish("d"), at(4)).unwrap());
+        assert_eq!(
+            told.lines(),
+            [
+                "1 0 a@laptop claimed +0",
+                "2 1 b agent 1 for amd64 (6b86b273ff34)",
+                "3 2 c agent 2 for amd64 (d4735e3a265e)",
+                "4 3 a@laptop published v1",
+                "5 4 d agent what each instance was made with",
             ]
         );
     }

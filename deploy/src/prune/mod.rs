@@ -1,5 +1,6 @@
 //! Makes room in a bucket: older states go, and the artifacts and environments that none of the
-//! kept ones names.
+//! kept ones names. Of the agents, those stay that the newest few wishes name
+//! ([`crate::desired_agent::AGENTS_KEPT`]): a state is kept for its release, not for its agent.
 //!
 //! ```text
 //!   claim ──▶ look ──▶ mark ──▶ delete, erase objects ──▶ erase states ──▶ end: unmark, unclaim
@@ -23,7 +24,7 @@
 //! 2. *While a prune is unfinished, what is found is not trusted.* Who has the bytes writes them
 //!    again ([`crate::publish::put_once`]), which makes a new generation, and a removal that is late
 //!    expects the old one. Who has none names only what the prune keeps: what the release has that
-//!    is current, or one from [`Pruned::from`] on.
+//!    is current, or one from [`Pruned::from`] on; and no agent but the current one.
 //! 3. *An unfinished prune is gone on with, not begun anew.* The next one removes at least what the
 //!    last one meant to, so nothing comes to be trusted that the last one may still remove.
 //!
@@ -94,7 +95,7 @@ pub async fn look(store: &dyn Store, keep: usize) -> std::result::Result<Plan, L
     // In this order: what is uploaded and named after the states were read is not listed as one
     // that they do not name, unless it was there before; and for that there is the mark.
     let mut listed = Vec::new();
-    for prefix in [layout::ARTIFACTS, layout::ENVIRONMENTS] {
+    for prefix in layout::CONTENT {
         listed.extend(with_tries(async || store.list(prefix).await).await?);
     }
     let mut states = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kept;
 use crate::Digest;
+use crate::desired_agent::AGENTS_KEPT;
 use crate::layout;
 use crate::state::State;
 use crate::store::{Generation, Stat};
@@ -50,7 +51,8 @@ impl Plan {
 
     /// Whether nothing goes that `state` names: the newest one, when the prune is marked in it.
     pub fn spares(&self, state: &State) -> bool {
-        let named = named(state);
+        let mut named = named(state);
+        named.extend(agents(state));
         !self.objects.iter().any(|doomed| named.contains(&doomed.name))
     }
 
@@ -62,6 +64,11 @@ impl Plan {
     /// How many live environments go, and how large they are.
     pub fn environments(&self) -> (usize, u64) {
         self.live(|name| name.starts_with(layout::ENVIRONMENTS))
+    }
+
+    /// How many live agents go, and how large they are.
+    pub fn agents(&self) -> (usize, u64) {
+        self.live(|name| name.starts_with(layout::AGENTS))
     }
 
     /// How many bytes all that is known to go has.
@@ -88,7 +95,7 @@ pub fn plan(states: &[Kept], listed: &[Stat], keep: usize) -> Result<Plan, Unrea
     let first = if from == 0 { 0 } else { states.iter().position(stays).unwrap_or(0) };
     let (go, stay) = states.split_at(first);
 
-    let mut needed = BTreeSet::new();
+    let mut needed: BTreeSet<String> = agents_kept(stay).collect();
     let mut releases = BTreeSet::new();
     for kept in stay {
         let state = kept.state.as_ref().ok_or(Unreadable(kept.generation))?;
@@ -98,7 +105,9 @@ pub fn plan(states: &[Kept], listed: &[Stat], keep: usize) -> Result<Plan, Unrea
     let ours = listed.iter().filter(|stat| digest(&stat.name).is_some());
     let ours = ours.map(|stat| (stat.name.clone(), Some(stat)));
     // Of those that are not live older generations may be left.
-    let gone = go.iter().filter_map(|kept| kept.state.as_ref()).flat_map(named);
+    let named_once =
+        |state: &State| named(state).into_iter().chain(agents(state)).collect::<Vec<_>>();
+    let gone = states.iter().filter_map(|kept| kept.state.as_ref()).flat_map(named_once);
     let mut objects: BTreeMap<String, Option<&Stat>> = gone.map(|name| (name, None)).collect();
     objects.extend(ours);
     objects.retain(|name, _| !is_needed(name, &needed));
@@ -126,7 +135,31 @@ fn oldest_kept(states: &[Kept], keep: usize) -> u64 {
     }
 }
 
-/// The objects that a state names.
+/// The binaries that the newest [`AGENTS_KEPT`] wishes in these states name. There are more states
+/// than that which name some, as every deploy makes one.
+fn agents_kept(stay: &[Kept]) -> impl Iterator<Item = String> {
+    let mut wishes = Vec::new();
+    for state in stay.iter().rev().filter_map(|kept| kept.state.as_ref()) {
+        if let Some(agent) = &state.agent
+            && !wishes.contains(&&agent.id)
+            && wishes.len() < AGENTS_KEPT
+        {
+            wishes.push(&agent.id);
+        }
+    }
+    let states = stay.iter().filter_map(|kept| kept.state.as_ref());
+    let is_kept =
+        move |state: &&State| state.agent.as_ref().is_some_and(|agent| wishes.contains(&&agent.id));
+    states.filter(is_kept).flat_map(agents)
+}
+
+/// The agents that a state names.
+fn agents(state: &State) -> Vec<String> {
+    let binaries = state.agent.iter().flat_map(|agent| agent.binaries.values());
+    binaries.map(|binary| layout::agent(&binary.digest)).collect()
+}
+
+/// The objects of the app that a state names: all but the agents.
 fn named(state: &State) -> Vec<String> {
     let release = state.release.iter().flat_map(crate::release::Release::objects);
     let claimed = state.claim.as_ref().and_then(|claim| claim.artifact);
@@ -141,10 +174,10 @@ fn is_needed(name: &str, needed: &BTreeSet<String>) -> bool {
     needed.contains(stem)
 }
 
-/// The digest that names an artifact or an environment. Objects of other names are left alone: they
+/// The digest that names an artifact, an environment or an agent. Objects of other names are left alone: they
 /// are none of this program's.
 fn digest(name: &str) -> Option<Digest> {
-    let prefixes = [layout::ARTIFACTS, layout::ENVIRONMENTS];
+    let prefixes = layout::CONTENT;
     let rest = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix))?;
     rest.split_once('.').map_or(rest, |(stem, _)| stem).parse().ok()
 }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::Digest;
 use crate::claim::Claim;
-use crate::fixtures::{Random, artifact, at, draft};
+use crate::desired_agent::{AgentBinary, OWN_ARCH, Wish};
+use crate::fixtures::{Random, artifact, at, draft, wish};
 use crate::history::History;
 use crate::id::Id;
 use crate::lock::Lock;
@@ -62,6 +63,18 @@ fn check_kept(store: &Memory, from: u64) {
             assert!(is_live(store, &name), "{name} is missing");
         }
     }
+}
+
+fn agent_name(content: &str) -> String {
+    layout::agent(&Digest::of(content.as_bytes()))
+}
+
+/// `state`, that wants the agent `content` from now on.
+fn with_agent(state: State, content: &str, now: Timestamp) -> std::result::Result<State, Refused> {
+    let digest = Digest::of(content.as_bytes());
+    let binary = AgentBinary { digest, size: content.len() as u64, version: content.to_owned() };
+    let wish = Wish { id: Id::random(), by: "a".to_owned(), message: None, retry: false };
+    state.agent_set(OWN_ARCH, binary, wish, now)
 }
 
 /// A bucket with the releases 1 to 6 of the artifacts `1`, `2`, `3`, `1`, `5`, `6`, each with an
@@ -136,6 +149,40 @@ async fn what_no_kept_state_names_goes_with_all_its_generations() {
     assert_eq!((state.prune_unfinished(), &state.claim), (None, &None));
     assert!(look(&store, 3).await.unwrap().is_empty());
     assert!(look(&store, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_agents_of_the_newest_wishes_stay() {
+    let store = Memory::new();
+    let put = |name: &str, data: &[u8]| store.put_aside(name, data, Expect::Any);
+    let mut state = State::new("app").published(with("1", None), None, None, at(0)).unwrap();
+    put(&artifact_name("1"), b"1");
+    // The third is wanted again at the end, and then there are many deploys.
+    for content in ["a", "b", "c", "d", "e", "f", "c"] {
+        put(&agent_name(content), content.as_bytes());
+        state = with_agent(state, content, at(1)).unwrap();
+        put(layout::STATE, &state.to_object());
+    }
+    put(&agent_name("never named"), b"never named");
+    for _ in 0..3 {
+        state = state.published(with("1", None), None, None, at(2)).unwrap();
+        put(layout::STATE, &state.to_object());
+    }
+    let plan = prune(&store, 100, || at(1_000)).await.unwrap();
+    assert_eq!(
+        (plan.from, plan.states.len(), plan.agents(), plan.artifacts().0),
+        (0, 0, (3, 13), 0)
+    );
+    let kept: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+        .into_iter()
+        .filter(|a| is_live(&store, &agent_name(a)))
+        .collect();
+    assert_eq!(kept, ["c", "d", "e", "f"]);
+    assert_eq!(left(&store, &agent_name("never named")), 0);
+    assert!(look(&store, 100).await.unwrap().is_empty());
+    // And when the states go that named them, too.
+    assert_eq!(prune(&store, 1, || at(2_000)).await.unwrap().agents().0, 3);
+    assert!(is_live(&store, &agent_name("c")), "it is the one that is wanted");
 }
 
 #[tokio::test]
@@ -243,7 +290,7 @@ struct World {
     random: Mutex<Random>,
     start: Instant,
     /// How many steps went through, by what they were.
-    done: Mutex<[u32; 4]>,
+    done: Mutex<[u32; 6]>,
 }
 
 impl World {
@@ -302,6 +349,39 @@ impl World {
         swap(&self.store, "app", step).await.ok().map(|_| self.did(1))
     }
 
+    /// What `agent:update` does.
+    async fn set_agent(&self) -> Option<()> {
+        let state = load(&self.store, "app").await.ok()?.state;
+        let content = format!("agent {}", self.below(12));
+        if !self.put(&state, &agent_name(&content), &content).await {
+            return None;
+        }
+        let step = |newest: State| match newest.pruned == state.pruned {
+            true => with_agent(newest, &content, self.now()),
+            false => Err(Refused::ClaimLost(None)),
+        };
+        swap(&self.store, "app", step).await.ok().map(|_| self.did(4))
+    }
+
+    /// What `agent:rollback` does.
+    async fn roll_agent_back(&self) -> Option<()> {
+        let state = load(&self.store, "app").await.ok()?.state;
+        let history = History::read(&self.store).await.ok()?;
+        let agents: Vec<_> = history.agents.into_iter().flatten().collect();
+        let agent = agents.get(self.below(agents.len()))?;
+        if state.prune_unfinished().is_some() {
+            return None;
+        }
+        for binary in agent.binaries.values() {
+            self.store.stat(&layout::agent(&binary.digest)).await.ok()??;
+        }
+        let step = |newest: State| match newest.pruned == state.pruned {
+            true => newest.agent_rolled_back(agent.binaries.clone(), wish("r"), self.now()),
+            false => Err(Refused::ClaimLost(None)),
+        };
+        swap(&self.store, "app", step).await.ok().map(|_| self.did(5))
+    }
+
     /// What `rollback` does.
     async fn roll_back(&self) -> Option<()> {
         let state = load(&self.store, "app").await.ok()?.state;
@@ -337,10 +417,12 @@ impl World {
     async fn act(self: Arc<Self>) {
         for _ in 0..12 {
             sleep(Duration::from_millis(self.below(20_000) as u64)).await;
-            match self.below(5) {
+            match self.below(7) {
                 0 | 1 => drop(self.deploy().await),
                 2 => drop(self.set().await),
                 3 => drop(self.roll_back().await),
+                4 => drop(self.set_agent().await),
+                5 => drop(self.roll_agent_back().await),
                 _ => self.prune().await,
             }
         }
@@ -351,12 +433,14 @@ impl World {
 fn check_live(store: &Memory) {
     let live = store.slots(layout::STATE).pop().flatten();
     let Some(state) = live.map(|stored| State::from_object(&stored.data).unwrap()) else { return };
-    for name in state.release.iter().flat_map(crate::release::Release::objects) {
+    let agents = state.agent.iter().flat_map(|agent| agent.binaries.values());
+    let agents = agents.map(|binary| layout::agent(&binary.digest));
+    for name in state.release.iter().flat_map(crate::release::Release::objects).chain(agents) {
         assert!(is_live(store, &name), "{name} is missing in {state:?}");
     }
 }
 
-async fn simulate(seed: u64) -> [u32; 4] {
+async fn simulate(seed: u64) -> [u32; 6] {
     let store = Memory::new();
     let (watched, mut random) = (store.clone(), Random::new(seed ^ 0xbad));
     store.turn(Box::new(move |operation, _| {
@@ -387,7 +471,7 @@ async fn simulate(seed: u64) -> [u32; 4] {
 
 #[test]
 fn a_prune_that_is_held_up_takes_nothing_that_was_published_meanwhile() {
-    let mut done = [0; 4];
+    let mut done = [0; 6];
     for seed in 0..100 {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();

@@ -54,6 +54,17 @@ pub fn check(executable: &Path, arch: Arch, may_be_script: bool) -> CommandResul
     }
 }
 
+/// For which architecture of ours a file is, if it is an executable at all.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn arch(path: &Path) -> io::Result<Option<Arch>> {
+    Ok(match format(&head(path)?) {
+        Format::Elf(arch) => Some(arch),
+        Format::OtherElf | Format::Script | Format::Other => None,
+    })
+}
+
 /// Whether it is there and an executable for any machine.
 pub fn is_elf(path: &Path) -> CommandResult<bool> {
     match head(path) {

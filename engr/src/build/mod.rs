@@ -22,7 +22,7 @@ use crate::failure::{CommandResult, Exit, Failure, OrFail};
 mod cargo_flags;
 mod command;
 mod compiler;
-mod elf;
+pub mod elf;
 mod go;
 mod pack;
 mod plan;

@@ -1,5 +1,7 @@
 //! What each command takes.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use deploy::Span;
 
@@ -202,6 +204,63 @@ pub struct RollbackArgs {
     /// How to publish
     #[command(flatten)]
     pub publish: PublishArgs,
+}
+
+/// How another agent is named and followed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AgentArgs {
+    /// Say what it is for
+    #[arg(short, long, value_name = "MSG")]
+    pub message: Option<String>,
+    /// Wait for a lock to end, this long at the most
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "15m")]
+    pub wait_lock: Option<Span>,
+    /// Return once it is named; do not follow its way through the fleet
+    #[arg(long)]
+    pub detach: bool,
+    /// Stop following after this long (exit code 22); the instances go on [default: 15m]
+    #[arg(long, value_name = "TIME")]
+    pub wait_timeout: Option<Span>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl From<&AgentArgs> for PublishArgs {
+    fn from(args: &AgentArgs) -> Self {
+        let AgentArgs { message, wait_lock, detach, wait_timeout, json } = args.clone();
+        let follow = FollowArgs { detach, wait_timeout, json };
+        Self { message, if_current: None, wait_lock, follow }
+    }
+}
+
+/// `agent:update`.
+#[derive(Debug, Args)]
+pub struct AgentUpdateArgs {
+    /// Which program [default: the `agentd` beside this `engr`]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Try it once more on instances that have marked it bad
+    #[arg(long)]
+    pub retry: bool,
+    /// Only say what would change (exit code 3 if anything)
+    #[arg(long)]
+    pub plan: bool,
+    /// How it is named
+    #[command(flatten)]
+    pub named: AgentArgs,
+}
+
+/// `agent:rollback`.
+#[derive(Debug, Args)]
+pub struct AgentRollbackArgs {
+    /// To which: its SHA-256 or the first 6 digits or more, or its version [default: the one that
+    /// was named before]
+    #[arg(value_name = "SHA|VERSION")]
+    pub to: Option<String>,
+    /// How it is named
+    #[command(flatten)]
+    pub named: AgentArgs,
 }
 
 /// `engr <app> env`.

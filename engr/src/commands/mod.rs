@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod agent;
 mod apps;
 mod completions;
 mod config;
@@ -74,6 +75,8 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::LocalServe(args) => serve::run(&app, args, serve::Environment::Shell).await,
         AppCommand::Sync(args) => sync::run(&app, args).await,
         AppCommand::Prune(args) => prune::run(&app, args).await,
+        AppCommand::AgentUpdate(args) => agent::update(&app, args).await,
+        AppCommand::AgentRollback(args) => agent::roll_back(&app, args).await,
         AppCommand::DestroyApp(args) => destroy_app::run(&app, args).await,
     }
 }

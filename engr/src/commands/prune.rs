@@ -70,12 +70,14 @@ fn confirmed(args: &PruneArgs) -> CommandResult<bool> {
 
 fn tell(output: &Output, plan: &Plan) {
     let (artifacts, environments) = (plan.artifacts().0, plan.environments().0);
+    let agents = plan.agents().0;
     output.event(&Event::Prune {
         keeps: plan.kept,
         from: plan.from,
         states: plan.states.len(),
         artifacts,
         environments,
+        agents,
         bytes: plan.bytes(),
     });
     let releases = count(plan.kept, "release", "releases");
@@ -95,7 +97,12 @@ fn summary(plan: &Plan) -> String {
     let states = count(plan.states.len(), "state", "states");
     let artifacts = count(plan.artifacts().0, "artifact", "artifacts");
     let environments = count(plan.environments().0, "environment", "environments");
-    format!("{states}, {artifacts}, {environments}: {}", bytes(plan.bytes()))
+    // They are few, and most prunes have none to remove.
+    let agents = match plan.agents().0 {
+        0 => String::new(),
+        some => format!(", {}", count(some, "agent", "agents")),
+    };
+    format!("{states}, {artifacts}, {environments}{agents}: {}", bytes(plan.bytes()))
 }
 
 fn count(count: usize, one: &str, many: &str) -> String {

@@ -12,7 +12,7 @@ use deploy::store::{ErrorKind, Expect, Store, with_tries};
 use super::{Change, Instance, Provider, Told};
 use crate::failure::{CommandResult, Failure};
 use crate::output::when;
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// An instance writes at least every five minutes; one that has not for so long is down.
 const SILENT_AFTER: Duration = Duration::from_secs(11 * 60);

@@ -250,7 +250,7 @@ fn has_run(failure: &Failure) -> bool {
 }
 
 /// `2 of 3 instances`, `all 3 instances`, `1 instance`.
-fn of(some: usize, all: usize) -> String {
+pub fn of(some: usize, all: usize) -> String {
     match (some, all) {
         (1, 1) => "1 instance".to_owned(),
         (some, all) if some == all => format!("all {all} instances"),

@@ -18,10 +18,10 @@ use crate::fleet::{Instance, Provider};
 use crate::interrupt::Interrupt;
 use crate::output::events::Event;
 use crate::output::{Live, Output, Style};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
-pub use ending::detached;
 use ending::{End, Ended};
+pub use ending::{detached, of};
 use view::{InstanceView, Tracker};
 
 /// How long a rollout is followed unless `--wait-timeout` says otherwise.

@@ -11,7 +11,9 @@
 //! | `warning` | something is amiss, and the command goes on | `message` |
 //! | `change` | something that `--plan`, `rollback`, `env:set` or the like changes | `what` (`artifact`, `environment`, `settings`, `instances`), `change` (`added`, `changed`, `removed`), `name`, and, but for variables, `from` and `to` |
 //! | `published` | the release is current from now on | `release`, `published`, `artifact` |
-//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `bytes` |
+//! | `agent` | the fleet is to run another agent from now on | `agent`, as `state.json` has it: `id`, `by`, `at`, `message`, `rollback`, `retry`, `binaries` (by architecture: `digest`, `size`, `version`) |
+//! | `agent-instance` | an instance's way to that agent has come to another phase | `name`, `phase`, `seconds` (since it was named), `version` (of the agent that runs), `reason` |
+//! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `agents`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
@@ -21,10 +23,15 @@
 //! or `superseded`. A `failure` has `release`, `at`, `stage`, `message`, `exit-code`, `signal` and
 //! `last-lines`.
 //!
+//! An agent's `phase` is `down`, `silent`, `behind`, `unable` (its agent cannot update itself),
+//! `fetching`, `checking`, `waiting` (for its turn), `going`, `trial`, `good`, `bad` or `halted` (it was
+//! bad where it was tried first).
+//!
 //! A `result` has `outcome` and `exit_code`: `done` 0, `detached` 0, `staged` 0, `unchanged` 0,
 //! `built` 0, `changes` 3, `failed` (any code of its own, 20 for a release that failed), `mixed`
 //! 21, `no-instances` 20, `timeout` 22, `superseded` 11, `interrupted` 130.
 
+use deploy::desired_agent::DesiredAgent;
 use deploy::report::Failure;
 use deploy::{Digest, Timestamp};
 use serde::Serialize;
@@ -75,6 +82,13 @@ pub enum Event<'a> {
         /// What runs.
         artifact: Digest,
     },
+    /// The fleet is to run another agent from now on.
+    Agent {
+        /// Which.
+        agent: &'a DesiredAgent,
+    },
+    /// An instance's way to it has come to another phase.
+    AgentInstance(&'a AgentInstanceEvent),
     /// What `prune` removes, before it does.
     Prune {
         /// How many releases are kept.
@@ -87,6 +101,8 @@ pub enum Event<'a> {
         artifacts: usize,
         /// How many environments go.
         environments: usize,
+        /// How many agents go.
+        agents: usize,
         /// How large all of it is.
         bytes: u64,
     },
@@ -149,6 +165,23 @@ pub struct InstanceEvent {
     pub failure: Option<Failure>,
 }
 
+/// How far an instance is with an agent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgentInstanceEvent {
+    /// Its name.
+    pub name: String,
+    /// See the module.
+    pub phase: &'static str,
+    /// From the naming until this was seen.
+    pub seconds: f64,
+    /// Of the agent that runs there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Why the wanted one does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// How the command ended.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ResultEvent {
@@ -177,6 +210,12 @@ pub struct ResultEvent {
     /// Where each instance stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceEvent>,
+    /// The agent that was named, or that a plan would name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<DesiredAgent>,
+    /// Where each instance stands with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentInstanceEvent>,
     /// The newer release that took its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,

@@ -14,6 +14,17 @@ impl Table {
         Self { rows: vec![heading.map(str::to_uppercase).to_vec()] }
     }
 
+    /// The same without the column of this heading.
+    pub fn without(mut self, heading: &str) -> Self {
+        let heading = heading.to_uppercase();
+        if let Some(column) = self.rows[0].iter().position(|cell| *cell == heading) {
+            for row in &mut self.rows {
+                row.remove(column);
+            }
+        }
+        self
+    }
+
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.to_vec());
@@ -46,5 +57,6 @@ mod tests {
         table.row(["hello-10".into(), "serving".into()]);
         table.row(["é".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME      PHASE\nhello-10  serving\né");
+        assert_eq!(table.without("phase").to_string(), "NAME\nhello-10\né");
     }
 }

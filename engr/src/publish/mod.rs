@@ -39,14 +39,14 @@ use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
 pub use claim::HeldClaim;
 pub use refusal::{NoStep, holder, load_failure, locker, no_release, swap_failure};
 pub use republish::{may_reconfigure, reconfigure, restart};
 pub use upload::{
-    ensure_kept, ensure_whole, read_environment, upload_artifact, upload_environment,
+    ensure_kept, ensure_whole, read_environment, upload_agent, upload_artifact, upload_environment,
 };
 
 /// One command on its way to a release.
@@ -63,7 +63,8 @@ pub struct Publisher<'a> {
     pub fleet: Box<dyn Provider>,
     /// Ctrl-C.
     pub interrupt: Interrupt,
-    began: Instant,
+    /// When the command began.
+    pub began: Instant,
 }
 
 /// A release that is current now.
@@ -242,11 +243,13 @@ impl<'a> Publisher<'a> {
         exit
     }
 
-    fn moved(&self) -> Failure {
+    /// Somebody else has changed what this was worked out from.
+    pub fn moved(&self) -> Failure {
         swap_failure(&self.app.name, SwapError::Refused(NoStep::Moved))
     }
 
-    fn told_of(&self, damage: Option<Damage>) {
+    /// Tells of damage that a write has healed.
+    pub fn told_of(&self, damage: Option<Damage>) {
         if let Some(damage) = damage {
             let healed = "; the bucket is whole again";
             self.output.warn(format_args!("{}{healed}", damage_text(damage)));

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use deploy::Digest;
+use deploy::desired_agent::AgentBinary;
 use deploy::environment::Environment;
 use deploy::layout;
 use deploy::publish::put_once;
@@ -22,12 +23,33 @@ pub async fn upload_artifact(
     artifact: &Artifact,
     archive: &Path,
 ) -> CommandResult<()> {
+    upload(store, output, state, &layout::artifact(&artifact.digest), artifact.size, archive).await
+}
+
+/// Uploads an agent unless the bucket has it, to be named after `state`.
+pub async fn upload_agent(
+    store: &dyn Store,
+    output: &Output,
+    state: &State,
+    binary: &AgentBinary,
+    file: &Path,
+) -> CommandResult<()> {
+    upload(store, output, state, &layout::agent(&binary.digest), binary.size, file).await
+}
+
+async fn upload(
+    store: &dyn Store,
+    output: &Output,
+    state: &State,
+    name: &str,
+    size: u64,
+    file: &Path,
+) -> CommandResult<()> {
     let phase = output.phase("upload");
-    let name = layout::artifact(&artifact.digest);
-    let progress = |done| phase.progress(done, artifact.size);
-    let put = async |expect| store.upload(&name, archive, expect, &progress).await;
-    let what = match put_once(store, state, &name, put).await? {
-        true => bytes(artifact.size),
+    let progress = |done| phase.progress(done, size);
+    let put = async |expect| store.upload(name, file, expect, &progress).await;
+    let what = match put_once(store, state, name, put).await? {
+        true => bytes(size),
         false => "nothing to upload, the bucket has it".to_owned(),
     };
     phase.done(what);
@@ -103,10 +125,11 @@ pub fn ensure_kept(
 
 fn unusable(name: &str, why: &str) -> Failure {
     let failure = Failure::new(Exit::Internal, anyhow::anyhow!("{name} {why}"));
-    match name.starts_with("artifacts/") {
-        true => {
-            failure.hint("check its source out and deploy: the same source is the same artifact")
-        }
-        false => failure.hint("go back to a release with another environment, or set it anew"),
-    }
+    failure.hint(if name.starts_with(layout::ARTIFACTS) {
+        "check its source out and deploy: the same source is the same artifact"
+    } else if name.starts_with(layout::AGENTS) {
+        "bring it again with `engr <app> agent:update --binary PATH`"
+    } else {
+        "go back to a release with another environment, or set it anew"
+    })
 }

@@ -72,6 +72,14 @@ pub(super) fn end_all(root: &Path) -> Vec<Process> {
     left
 }
 
+/// Kills a process that may have ended meanwhile.
+pub(super) fn kill_if_there(pid: u32) {
+    match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("cannot kill process {pid}: {error}"),
+    }
+}
+
 /// Kills one process, and waits until it has ended.
 ///
 /// # Panics

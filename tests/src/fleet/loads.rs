@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use load::{Load, Plan, Tally};
+
 use super::{Fleet, until};
-use crate::load::{Load, Plan, Tally};
 
 /// How many clients all kinds of load have together. Each has one request under way at a time.
 pub const CLIENTS: usize = 2 * BUSY + SLOW;
@@ -31,7 +32,7 @@ impl fmt::Display for Loads {
 }
 
 impl Loads {
-    pub(super) fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr) -> Self {
         let busy = Plan { clients: BUSY, ..Plan::new(address) };
         let slow = Plan { clients: SLOW, path: "/slow?ms=700".to_owned(), ..busy.clone() };
         let start = |plan| Load::start(plan).expect("the load starts");

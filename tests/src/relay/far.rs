@@ -10,13 +10,13 @@ use nix::sched::{CloneFlags, unshare};
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The thread. The network goes with it and with what it has started there.
-pub(super) struct Far {
+pub(crate) struct Far {
     tasks: Option<mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Far {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let (tasks, todo) = mpsc::channel::<Task>();
         let (tell, told) = mpsc::channel();
         let thread = super::thread("far").spawn(move || {
@@ -33,7 +33,7 @@ impl Far {
     }
 
     /// Runs something there, and waits for it.
-    pub(super) fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> anyhow::Result<T> {

@@ -271,6 +271,7 @@ impl Machine {
     /// The serving version gets all new connections again, if this one had a share of them.
     pub(super) fn take_share_back(&self, next: &Version, actions: &mut Vec<Action>) {
         if let Some(serving) = &self.serving
+            && matches!(serving.process, Process::Up { .. })
             && next.release.settings.canary_share.per_mille > 0
         {
             actions.push(Action::Steer(serving.id));

@@ -224,6 +224,16 @@ impl Machine {
         }
     }
 
+    /// Whether no switch is under way, nor one about to begin. Old versions may still finish their
+    /// requests.
+    pub fn is_quiet(&self) -> bool {
+        let is_coming =
+            |desired: &Desired| desired.fetch == Fetch::Underway && self.wants(&desired.release);
+        matches!(self.switch, Switch::Rest)
+            && self.stopping.is_none()
+            && !self.desired.as_ref().is_some_and(is_coming)
+    }
+
     /// Whether it ends because its machine does.
     pub fn ends_with_its_machine(&self) -> bool {
         self.stopping == Some(Stopping::Machine)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use deploy::Timestamp;
+use deploy::agent_rollout::AgentStanding;
+use deploy::desired_agent::DesiredAgent;
 use deploy::publish::load;
 use deploy::report::Report;
 use deploy::state::State;
@@ -12,7 +14,7 @@ use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::output::when;
 use crate::publish::{holder, load_failure};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// Looks at the state and the fleet.
 pub async fn look(app: &AppContext) -> Vec<Finding> {
@@ -37,7 +39,7 @@ async fn try_look(app: &AppContext) -> CommandResult<Vec<Finding>> {
     }
     let mut reports = Reports::default();
     reports.refresh(&*store).await?;
-    findings.extend(agents(reports.iter()));
+    findings.extend(agents(loaded.state.agent.as_ref(), reports.iter()));
     Ok(findings)
 }
 
@@ -50,13 +52,18 @@ fn state(state: &State, now: Timestamp) -> Finding {
     }
 }
 
-/// Which versions there are, and whose view of the bucket is old.
-fn agents<'a>(reports: impl Iterator<Item = (&'a str, &'a Report)>) -> Vec<Finding> {
+/// Which versions there are, where the one that is wanted does not run, and whose view of the bucket
+/// is old.
+fn agents<'a>(
+    wanted: Option<&DesiredAgent>,
+    reports: impl Iterator<Item = (&'a str, &'a Report)>,
+) -> Vec<Finding> {
     const WHAT: &str = "agents";
     let own = env!("CARGO_PKG_VERSION");
     let mut versions = BTreeMap::<&str, usize>::new();
-    let mut stale = Vec::new();
+    let (mut stale, mut others) = (Vec::new(), Vec::new());
     for (name, report) in reports {
+        others.extend(wanted.and_then(|wanted| other(wanted, name, report)));
         *versions.entry(&report.agent.version).or_default() += 1;
         if let Some(age) = report.old_view() {
             stale.push(format!("{name} ({})", when::length(age)));
@@ -64,18 +71,42 @@ fn agents<'a>(reports: impl Iterator<Item = (&'a str, &'a Report)>) -> Vec<Findi
     }
     let listed = versions.iter().map(|(version, count)| format!("{count} × agentd {version}"));
     let listed = listed.collect::<Vec<_>>().join(", ");
-    let is_mixed = versions.keys().any(|version| *version != own);
+    // Where one is named, it is that one that counts.
+    let is_mixed = wanted.is_none() && versions.keys().any(|version| *version != own);
     let mut findings = vec![match (versions.is_empty(), is_mixed) {
         (true, _) => Finding::good(WHAT, "none has reported yet"),
         (false, false) => Finding::good(WHAT, listed),
         (false, true) => {
-            let remedy = "bring engr and the fleet's agents to one version";
+            let remedy = "bring the fleet's agents to engr's version: `engr <app> agent:update`";
             Finding::weak(WHAT, format!("{listed}; engr is {own}"), Some(remedy.to_owned()))
         }
     }];
+    if let Some(wanted) = wanted.filter(|_| !others.is_empty()) {
+        let text = format!("{} does not run everywhere: {}", wanted.shown(), others.join("; "));
+        let remedy = "try it again with `engr <app> agent:update --retry`, or take it back with \
+                      `engr <app> agent:rollback`";
+        findings.push(Finding::weak(WHAT, text, Some(remedy.to_owned())));
+    }
     if !stale.is_empty() {
         let text = format!("these had not heard from the bucket for long: {}", stale.join(", "));
         findings.push(Finding::weak(WHAT, text, Some("see their logs".to_owned())));
     }
     findings
+}
+
+/// What an instance says that does not run the agent that is wanted.
+fn other(wanted: &DesiredAgent, name: &str, report: &Report) -> Option<String> {
+    Some(match AgentStanding::of(wanted, Some(report)) {
+        AgentStanding::Good | AgentStanding::Silent => return None,
+        AgentStanding::Bad(bad) => {
+            let reason = bad.map(|bad| format!(" ({})", bad.reason)).unwrap_or_default();
+            format!("{name} has marked it bad{reason}")
+        }
+        AgentStanding::Halted => format!("{name} does not try it"),
+        AgentStanding::Unable { version } => {
+            format!("{name} runs {version} and cannot update itself")
+        }
+        AgentStanding::Behind => format!("{name} has not seen it"),
+        AgentStanding::Underway(phase) => format!("{name} is {}", phase.word()),
+    })
 }

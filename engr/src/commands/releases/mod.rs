@@ -15,7 +15,7 @@ use crate::cli::ReleasesArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
 use crate::output::{Output, Table, when};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// Prints the releases, the newest first.
 pub async fn run(app: &AppContext, args: ReleasesArgs) -> CommandResult {

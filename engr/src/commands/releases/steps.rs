@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use deploy::Timestamp;
 use deploy::claim::Claim;
+use deploy::desired_agent::DesiredAgent;
 use deploy::history::{Ended, History, Step, What};
 use deploy::lock::Lock;
 use serde::Serialize;
@@ -57,6 +58,8 @@ fn word(what: &What) -> &'static str {
         What::Unstaged => "unstaged",
         What::PruneBegun { .. } => "prune-begun",
         What::PruneEnded => "prune-ended",
+        What::AgentNamed { agent } if agent.rollback => "agent-rollback",
+        What::AgentNamed { .. } => "agent-set",
         What::Locked { .. } => "locked",
         What::Unlocked { .. } => "unlocked",
     }
@@ -79,6 +82,11 @@ fn message(step: &Step, now: Timestamp) -> String {
         What::PruneBegun { from: 0 } => "keeps all releases".to_owned(),
         What::PruneBegun { from } => format!("keeps the releases from v{from} on"),
         What::PruneEnded => String::new(),
+        What::AgentNamed { agent } => {
+            let message = agent.message.as_deref().and_then(|message| message.lines().next());
+            let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+            format!("{}{message}", agent.shown())
+        }
         What::Locked { lock, replaces } => {
             let replaces = if *replaces { ", in another's place" } else { "" };
             let until = lock.until.map(|until| format!("until {}", when::clock(until, now)));
@@ -105,6 +113,9 @@ pub(super) struct StepLine<'a> {
     claim: Option<ClaimLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lock: Option<LockLine>,
+    /// As `state.json` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<DesiredAgent>,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +155,10 @@ fn line(step: Cow<'_, Step>) -> StepLine<'_> {
         What::Published { release } => Some(*release),
         _ => None,
     };
+    let agent = match &step.what {
+        What::AgentNamed { agent } => Some(agent.clone()),
+        _ => None,
+    };
     StepLine {
         step: word(&step.what),
         at: step.at,
@@ -151,6 +166,7 @@ fn line(step: Cow<'_, Step>) -> StepLine<'_> {
         release,
         claim,
         lock,
+        agent,
         by: match step {
             Cow::Borrowed(step) => step.by.as_deref().map(Cow::Borrowed),
             Cow::Owned(step) => step.by.map(Cow::Owned),

@@ -1,5 +1,6 @@
 //! `engr <app> status`: what is desired, and what runs where.
 
+mod agents;
 mod at;
 mod snapshot;
 mod table;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deploy::Timestamp;
+use deploy::agent_rollout::AgentStanding;
 use deploy::claim::Claim;
+use deploy::desired_agent::DesiredAgent;
 use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
-use deploy::report::{Agent, Failure, Report, Version};
+use deploy::report::{Agent, AgentUpdate, BadAgent, Failure, Report, Version};
 use deploy::store::Store;
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::fleet::{Instance, Provider};
 use crate::publish::{damage_text, load_failure};
-use crate::reports::Reports;
+use deploy::reports::Reports;
 
 /// Where snapshots come from. The history is not read: it grows.
 pub(super) struct Source<'a> {
@@ -35,6 +37,8 @@ pub(super) struct Snapshot {
     pub(super) claim: Option<Claim>,
     /// A lock that binds.
     pub(super) lock: Option<Lock>,
+    /// The agent that the fleet is to run.
+    pub(super) agent: Option<DesiredAgent>,
     pub(super) staged: bool,
     /// A prune is under way, or was cut off.
     pub(super) prune_unfinished: bool,
@@ -66,6 +70,15 @@ pub(super) struct InstanceStatus {
     pub(super) addresses: Vec<String>,
     pub(super) agent_pid: Option<u32>,
     pub(super) agent_version: Option<String>,
+    /// The SHA-256 of that agent's binary.
+    pub(super) agent_digest: Option<deploy::Digest>,
+    /// How far it is with the agent that it is to run.
+    pub(super) agent_update: Option<AgentUpdate>,
+    /// Where it stands with the one that is wanted now.
+    #[serde(skip)]
+    pub(super) agent_standing: Option<AgentStanding>,
+    /// Agents that did not do there.
+    pub(super) agent_bad: Vec<BadAgent>,
     /// When it reported last.
     pub(super) reported: Option<Timestamp>,
     /// When its agent had heard last from the bucket by then.
@@ -90,6 +103,7 @@ pub(super) struct Json<'a> {
     artifact: Option<deploy::Digest>,
     claim: Option<ClaimJson<'a>>,
     lock: Option<LockJson<'a>>,
+    agent: Option<&'a DesiredAgent>,
     environment_staged: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     prune_unfinished: bool,
@@ -128,7 +142,11 @@ impl<'a> Source<'a> {
         let loaded = load(&*self.store, &self.app.name).await.map_err(load_failure)?;
         self.reports.refresh(&*self.store).await?;
         let (instances, changes) = (self.fleet.instances().await?, self.fleet.plan().await?);
-        let statuses = instances.iter().map(|one| status(one, self.reports.get(&one.name)));
+        let agent = loaded.state.agent.clone();
+        let statuses = instances
+            .iter()
+            .map(|one| status(one, self.reports.get(&one.name), agent.as_ref()))
+            .collect();
         Ok(Snapshot {
             app: self.app.name.clone(),
             claim: loaded.state.live_claim(Timestamp::now()).cloned(),
@@ -139,13 +157,18 @@ impl<'a> Source<'a> {
             damage: loaded.damage.map(damage_text),
             addresses: self.fleet.addresses(),
             how_to_make: self.fleet.how_to_make(),
-            instances: statuses.collect(),
+            instances: statuses,
+            agent,
             to_sync: changes.iter().map(ToString::to_string).collect(),
         })
     }
 }
 
-fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
+fn status(
+    instance: &Instance,
+    report: Option<&Report>,
+    agent: Option<&DesiredAgent>,
+) -> InstanceStatus {
     // What was reported in an earlier life of the instance has ended with it.
     let is_now = |report: &&Report| {
         let Agent { pid, launcher, .. } = report.agent;
@@ -171,6 +194,10 @@ fn status(instance: &Instance, report: Option<&Report>) -> InstanceStatus {
         addresses,
         agent_pid: now.map(|report| report.agent.pid).or(instance.agent_pid),
         agent_version: now.map(|report| report.agent.version.clone()),
+        agent_digest: now.and_then(|report| report.agent.digest),
+        agent_update: now.and_then(|report| report.agent.update.clone()),
+        agent_standing: agent.map(|agent| AgentStanding::of(agent, report)),
+        agent_bad: report.map(|report| report.agent.bad.clone()).unwrap_or_default(),
         reported: report.map(|report| report.written),
         looked: report.and_then(|report| report.looked),
         old_view: now.and_then(Report::old_view),
@@ -202,6 +229,7 @@ impl Snapshot {
                 message: &lock.message,
                 until: lock.until,
             }),
+            agent: self.agent.as_ref(),
             environment_staged: self.staged,
             prune_unfinished: self.prune_unfinished,
             damage: self.damage.as_deref(),

@@ -2,6 +2,7 @@
 
 use deploy::Timestamp;
 
+use super::agents;
 use super::snapshot::{InstanceStatus, Snapshot};
 use crate::output::{Table, when};
 use crate::publish::{holder, locker};
@@ -12,6 +13,7 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     lines.extend(snapshot.damage.clone());
     lines.extend(snapshot.lock.as_ref().map(|lock| locker(&snapshot.app, lock, now)));
     lines.extend(snapshot.claim.as_ref().map(|claim| holder(claim, now)));
+    lines.extend(agents::line(snapshot, now));
     if snapshot.staged {
         lines.push("an environment is staged for the next deploy".to_owned());
     }
@@ -34,6 +36,7 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
             format!("{name} had not heard from its bucket for {age} when it reported")
         }));
     }
+    lines.extend(agents::bad(snapshot));
     if !snapshot.to_sync.is_empty() {
         lines.push(format!("\n`engr {} sync` would:", snapshot.app));
         lines.extend(snapshot.to_sync.iter().cloned());
@@ -66,6 +69,7 @@ fn table(snapshot: &Snapshot, now: Timestamp) -> Table {
         "uptime",
         "restarts",
         "address",
+        "agent",
         "reported",
         "last failure",
     ];
@@ -81,11 +85,13 @@ fn table(snapshot: &Snapshot, now: Timestamp) -> Table {
             age(one.started),
             one.restarts.to_string(),
             one.addresses.first().cloned().unwrap_or_else(dash),
+            agents::cell(snapshot, one),
             one.reported.map_or_else(dash, |time| format!("{} ago", when::age(time, now))),
             failure(one, now),
         ]);
     }
-    table
+    // Where all run the same and nothing else is wanted, there is nothing to see.
+    if agents::matter(snapshot) { table } else { table.without("agent") }
 }
 
 /// `v7`, and the versions that still finish their requests.
@@ -133,6 +139,10 @@ mod tests {
             addresses: vec!["127.0.0.1:20001".into()],
             agent_pid: Some(4700),
             agent_version: Some("0.1.0".into()),
+            agent_digest: None,
+            agent_update: None,
+            agent_standing: None,
+            agent_bad: Vec::new(),
             reported: Some(at("2026-11-22T09:59:58Z")),
             looked: None,
             old_view: None,
@@ -175,6 +185,7 @@ mod tests {
                 message: "incident".into(),
                 until: None,
             }),
+            agent: None,
             staged: true,
             prune_unfinished: false,
             damage: None,

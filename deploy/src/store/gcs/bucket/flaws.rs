@@ -95,7 +95,7 @@ fn harmful(rule: &Rule) -> Option<Flaw> {
                 .iter()
                 .any(|prefix| name.starts_with(prefix) || prefix.starts_with(name))
     };
-    let needed = [layout::STATE, layout::ARTIFACTS, layout::ENVIRONMENTS];
+    let needed = [layout::STATE, layout::ARTIFACTS, layout::ENVIRONMENTS, layout::AGENTS];
     let what = needed.into_iter().find(|name| touches(name))?;
     if rule.action.kind != "Delete" || is_ours || (spares_live && what != layout::STATE) {
         return None;

@@ -17,7 +17,7 @@ const STATE_DAYS: u32 = 90;
 /// What instances say of themselves is overwritten every few minutes; the past of it is of no use.
 const FLEET_DAYS: u32 = 1;
 
-/// Artifacts and environments that are no longer live were pruned, or healed.
+/// Artifacts, environments and agents that are no longer live were pruned, or healed.
 const PRUNED_DAYS: u32 = 7;
 
 /// How long what was removed can be brought back: the service's own default.
@@ -78,7 +78,7 @@ pub fn rules() -> Vec<Rule> {
         delete(Condition {
             is_live: Some(false),
             days_since_noncurrent_time: Some(PRUNED_DAYS),
-            matches_prefix: names(&[layout::ARTIFACTS, layout::ENVIRONMENTS]),
+            matches_prefix: names(&[layout::ARTIFACTS, layout::ENVIRONMENTS, layout::AGENTS]),
             ..Condition::default()
         }),
     ]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use deploy::layout;
-use deploy::report::Report;
-use deploy::store::{ErrorKind, Generation, Result, Stat, Store, with_tries};
 use futures_util::stream::{self, StreamExt};
+
+use crate::layout;
+use crate::report::Report;
+use crate::store::{ErrorKind, Generation, Result, Stat, Store, with_tries};
 
 /// How many reports are read at a time.
 const READS_MAX: usize = 16;

@@ -4,7 +4,6 @@
 //! The loop waits for the next event, hands it to the switch core, and begins what the core
 //! decides. Whatever takes long runs beside it, and its outcome comes back as an event.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,7 @@ use anyhow::Context;
 use deploy::Timestamp;
 use deploy::agent_config::{AgentConfig, InstanceDir};
 use deploy::release::{Artifact, Release};
-use deploy::report::{
-    Agent as AgentReport, Ending, Failure, Report, Stage, Version as VersionReport,
-};
+use deploy::report::Report;
 use deploy::state::State;
 use deploy::store::{self, LastLook, Store};
 use nix::sys::signal::Signal;
@@ -23,16 +20,29 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::fetch::Fetcher;
-use crate::handover::{Handover, Ledger};
+use crate::handover::Ledger;
 use crate::health::Status;
 use crate::launcher::protocol::{ALIVE_EVERY, ToLauncher};
 use crate::link::{Held, Link};
 use crate::logs::Spool;
 use crate::memory::Memory;
 use crate::notices::Notice;
-use crate::run::{Bounds, INSTANCE_DIR, News, Runner};
-use crate::switch::{Action, Event, Exit, Machine, Record, RunId, Time, VersionId, VersionView};
-use crate::{follow, health, lock, process, report};
+use crate::run::{Bounds, News, Runner};
+use crate::switch::{Action, Event, Exit, Machine, Time, VersionId};
+use crate::update::Updater;
+use crate::{follow, health, lock, report};
+
+mod begin;
+mod tell;
+mod unit;
+mod updating;
+
+use begin::{start_anew, take_over};
+pub use unit::Unit;
+use updating::{Updating, identify};
+
+/// A wait that something else ends.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// How long the last report may take.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
@@ -43,17 +53,13 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(5);
 /// It takes over what an agent before it has left: the app's processes, their sockets and output,
 /// and a switch that was under way. Without a launcher it takes the instance's lock itself, whose
 /// file gets this process's id once the health address is bound. It must run in a
-/// [`tokio::task::LocalSet`]. With `cgroup` the cgroup that it was started in is its own.
+/// [`tokio::task::LocalSet`]. As a unit's, the cgroup that it was
+/// started in is its own.
 ///
 /// # Errors
 /// When the instance cannot be run at all: its settings are missing, another agent has it, its
 /// folder cannot be written, its health address is taken.
-pub async fn run(
-    dir: InstanceDir,
-    spool: Spool,
-    unit: Option<Unit>,
-    cgroup: bool,
-) -> anyhow::Result<()> {
+pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let config = read_config(&dir)?;
@@ -63,7 +69,7 @@ pub async fn run(
     } else {
         Some(lock::take(&dir.lock(), "agent of this instance")?)
     };
-    let bounds = Bounds::new(&config, cgroup)?;
+    let bounds = Bounds::new(&config, unit.is_some())?;
     bounds.make_state(&dir)?;
     let store = store::open(&config.bucket, || follow::access(&config))?;
     let last_look = LastLook::default();
@@ -76,10 +82,16 @@ pub async fn run(
         tokio::spawn(health::serve(listener, told));
     }
     let (reports, newest) = watch::channel(None);
-    let reporter = tokio::spawn(report::write_reports(store.clone(), newest, last_look.clone()));
+    let (updates, mut updated) = mpsc::unbounded_channel();
+    let (told_of, events) = (updates.clone(), updates);
+    // Nobody hears it where the agent ends.
+    let written = move |report: &Report| drop(told_of.send(Updater::written(report)));
+    let reports_written = report::write_reports(store.clone(), newest, last_look.clone(), written);
+    let reporter = tokio::spawn(reports_written);
     let (news, mut arriving) = mpsc::unbounded_channel();
     let ends = Ends { news, status, reports, link: link.clone(), held, bounds };
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, ends)?;
+    let agents_store = store.clone();
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
     tokio::spawn(link.clone().listen());
@@ -99,6 +111,8 @@ pub async fn run(
         "the agent is up"
     );
     agent.begin();
+    let (identity, mut identified) = mpsc::unbounded_channel();
+    identify(&link, identity);
     let mut alive = tokio::time::interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !agent.is_over {
@@ -106,6 +120,13 @@ pub async fn run(
         tokio::select! {
             Some(news) = arriving.recv() => agent.hear(news),
             Some(state) = seen.recv() => agent.see(state),
+            Some(identity) = identified.recv() => {
+                agent.identified(identity, agents_store.clone(), events.clone());
+            }
+            Some(event) = updated.recv() => agent.update(event),
+            () = tokio::time::sleep(agent.update_in().unwrap_or(NEVER)) => {
+                agent.update(crate::update::Event::Tick);
+            }
             _ = terminate.recv() => match unit.as_ref().map(Unit::machine_ends) {
                 None => agent.step(Event::Stop),
                 Some(true) => agent.step(Event::ShutDown),
@@ -125,31 +146,6 @@ pub async fn run(
     }
     tracing::info!("the agent has ended");
     Ok(())
-}
-
-/// The service manager's unit that the agent runs in.
-#[derive(Clone, Debug)]
-pub struct Unit {
-    /// The unit's folder for what need not outlive the machine (`RuntimeDirectory=`).
-    runtime: PathBuf,
-}
-
-impl Unit {
-    /// The unit of this process.
-    ///
-    /// # Errors
-    /// When the service manager did not name its folder.
-    pub fn own() -> anyhow::Result<Self> {
-        let runtime = std::env::var_os("RUNTIME_DIRECTORY")
-            .context("RUNTIME_DIRECTORY is not set: the unit needs RuntimeDirectory=")?;
-        Ok(Self { runtime: runtime.into() })
-    }
-
-    /// Whether it is the machine that ends, and not the unit alone: the unit's `ExecStop=` says so in
-    /// a file before the agent gets `SIGTERM`.
-    fn machine_ends(&self) -> bool {
-        self.runtime.join("machine-ends").exists()
-    }
 }
 
 /// The kernel's monotonic clock.
@@ -185,6 +181,8 @@ struct Agent {
     newest: Option<Arc<Release>>,
     prefetched: Option<Artifact>,
     launcher: Option<u32>,
+    link: Link,
+    updating: Updating,
     status: watch::Sender<Status>,
     reports: watch::Sender<Option<Report>>,
     is_over: bool,
@@ -211,6 +209,7 @@ impl Agent {
         ends: Ends,
     ) -> anyhow::Result<Self> {
         let Ends { news, status, reports, link, held, bounds } = ends;
+        let own_link = link.clone();
         let launcher = link.is_there().then(std::os::unix::process::parent_id);
         let fetcher =
             Fetcher::new(store, dir.clone()).context("cannot use the instance's folder")?;
@@ -258,6 +257,8 @@ impl Agent {
             started: Timestamp::now(),
             prefetched: None,
             launcher,
+            link: own_link,
+            updating: Updating::default(),
             status,
             reports,
             is_over: false,
@@ -277,7 +278,6 @@ impl Agent {
 
     /// How long until the core wants to be woken.
     fn wake_in(&self) -> Duration {
-        const NEVER: Duration = Duration::from_secs(3600);
         self.machine.wake_at().map_or(NEVER, |at| at.saturating_sub(now()))
     }
 
@@ -320,6 +320,7 @@ impl Agent {
         if let Some(artifact) = state.claim.and_then(|claim| claim.artifact) {
             self.prefetch(artifact);
         }
+        self.see_wish(state.agent);
         if let Some(release) = state.release {
             let release = Arc::new(release);
             self.newest = Some(release.clone());
@@ -377,6 +378,7 @@ impl Agent {
         self.write_down(&[]);
         self.runner.clean_up();
         self.publish();
+        self.tell_quiet();
     }
 
     fn write_down(&mut self, undone: &[Action]) {
@@ -404,159 +406,4 @@ impl Agent {
             let _ = news.send(News::Event(event));
         });
     }
-
-    fn record(&mut self, record: Record) {
-        let at = Timestamp::now();
-        match record {
-            Record::Switched { release, note } => {
-                tracing::info!(release, note, "switched");
-                let outcome = self.memory.outcome(release);
-                if outcome.ended.is_none() {
-                    outcome.switched = Some(at);
-                    outcome.note = note;
-                }
-            }
-            Record::Done { release } => {
-                tracing::info!(release, "settled");
-                self.memory.outcome(release).ended = Some(Ending::Done);
-                self.prune();
-            }
-            Record::Failed { release, version, stage, message, exit } => {
-                tracing::warn!(release, ?stage, message, "the release failed");
-                let last_lines = version.map(|version| self.runner.last_lines(version));
-                let awaited = version.and_then(|version| self.runner.awaited(version));
-                let message =
-                    match awaited.filter(|_| stage == Stage::Ready && exit == Exit::default()) {
-                        Some(awaited) => format!("{message}: {awaited}"),
-                        None => message,
-                    };
-                let failure = Failure {
-                    release,
-                    at,
-                    stage,
-                    message,
-                    exit_code: exit.code,
-                    signal: exit.signal,
-                    last_lines: last_lines.unwrap_or_default(),
-                };
-                self.memory.last_failure = Some(failure.clone());
-                let outcome = self.memory.outcome(release);
-                // A release that served here before, and fails at a later start, did serve.
-                outcome.ended.get_or_insert(Ending::Failed(failure));
-            }
-            Record::Crashed { release, version, exit } => {
-                tracing::warn!(release, "the app {exit}, and is started again");
-                self.memory.last_failure = Some(Failure {
-                    release,
-                    at,
-                    stage: Stage::Serve,
-                    message: format!("it {exit} while it served"),
-                    exit_code: exit.code,
-                    signal: exit.signal,
-                    last_lines: self.runner.last_lines(version),
-                });
-            }
-        }
-    }
-
-    /// Keeps the newest artifacts; what runs, and what would run next time, stays in any case.
-    fn prune(&self) {
-        let Some(good) = self.machine.retained().good else { return };
-        let mut keep = self.runner.artifacts();
-        keep.extend(self.newest.as_ref().map(|release| release.artifact.digest));
-        if let Err(error) = self.fetcher.prune(&good.artifact.digest, &keep) {
-            tracing::warn!(%error, "old artifacts cannot be removed");
-        }
-    }
-
-    /// Writes the memory, if it has changed. A write that failed is tried again at the next step.
-    fn remember(&mut self) {
-        let retained = self.machine.retained();
-        self.memory.good = retained.good.map(|good| Release::clone(&good));
-        self.memory.rejected = retained.rejected;
-        if self.saved.as_ref() == Some(&self.memory) {
-            return;
-        }
-        match self.memory.save(&self.dir.memory()) {
-            Ok(()) => self.saved = Some(self.memory.clone()),
-            Err(error) => {
-                tracing::error!(%error, "the memory cannot be written: a restart would not know of it");
-            }
-        }
-    }
-
-    /// Hands the newest report on, if it says anything new.
-    fn publish(&self) {
-        let snapshot = self.machine.snapshot();
-        let addresses = self.newest.as_ref().map(|newest| self.runner.shown_addresses(newest));
-        let report = Report {
-            instance: self.instance.clone(),
-            written: self.started,
-            agent: AgentReport {
-                pid: std::process::id(),
-                launcher: self.launcher,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                started: self.started,
-            },
-            looked: None,
-            addresses: addresses.unwrap_or_default(),
-            seen: snapshot.seen,
-            phase: snapshot.phase,
-            serving: snapshot.serving.and_then(|version| self.version(version)),
-            draining: snapshot.draining.iter().filter_map(|v| self.version(*v)).collect(),
-            outcomes: self.memory.outcomes.clone(),
-            left: self.left,
-            last_failure: self.memory.last_failure.clone(),
-        };
-        let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);
-        if is_new {
-            self.status.send_modify(|status| {
-                (status.healthy, status.report) = (snapshot.healthy, Some(report.clone()));
-            });
-            self.reports.send_replace(Some(report));
-        } else if self.status.borrow().healthy != snapshot.healthy {
-            self.status.send_modify(|status| status.healthy = snapshot.healthy);
-        }
-    }
-
-    fn version(&self, view: VersionView) -> Option<VersionReport> {
-        let (pid, started) = self.runner.process(view.id)?;
-        let status = self.runner.status(view.id);
-        Some(VersionReport { release: view.release, pid, started, restarts: view.restarts, status })
-    }
-}
-
-/// Goes on where the agent before died.
-fn take_over(runner: &mut Runner, handed: Handover) -> (Machine, Vec<Action>, Vec<VersionId>) {
-    let Handover { machine, undone, standing, .. } = handed;
-    let starting: Vec<(VersionId, RunId)> = undone
-        .iter()
-        .filter_map(|action| match action {
-            Action::Start(version, run) => Some((*version, *run)),
-            _ => None,
-        })
-        .collect();
-    runner.take_over(standing, &starting);
-    let (actions, lost) = machine.take_over(undone, |version| runner.has_process(version));
-    tracing::info!(actions = actions.len(), lost = lost.len(), "took over from the agent before");
-    (machine, actions, lost)
-}
-
-/// Nothing tells what an agent before has left, or the machine has started anew.
-fn start_anew(dir: &InstanceDir, runner: &mut Runner, memory: &Memory) -> anyhow::Result<Machine> {
-    let ended = process::sweep(INSTANCE_DIR, dir.path().as_os_str());
-    match ended.context("cannot look for processes of an earlier agent")? {
-        0 => {}
-        count => tracing::warn!(count, "ended processes that an earlier agent had left"),
-    }
-    runner.take_over(Default::default(), &[]);
-    match std::fs::remove_dir_all(dir.runs()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot empty {}", dir.runs().display()));
-        }
-        _ => {}
-    }
-    // No earlier core has come so far: it would have had to start a process every millisecond.
-    let runs_begun = Timestamp::now().as_millisecond().try_into().unwrap_or(0);
-    Ok(Machine::new(memory.retained(), runs_begun))
 }

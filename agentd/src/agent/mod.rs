@@ -261,7 +261,7 @@ impl Agent {
             prefetched: None,
             launcher,
             link: own_link,
-            updating: Updating::default(),
+            updating: Updating::new(launcher.is_some()),
             status,
             reports,
             is_over: false,

@@ -121,7 +121,9 @@ impl Agent {
             self.status.send_modify(|status| {
                 (status.healthy, status.report) = (snapshot.healthy, Some(report.clone()));
             });
-            self.reports.send_replace(Some(report));
+            if !self.updating.is_unknown {
+                self.reports.send_replace(Some(report));
+            }
         } else if self.status.borrow().healthy != snapshot.healthy {
             self.status.send_modify(|status| status.healthy = snapshot.healthy);
         }

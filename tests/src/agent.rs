@@ -23,6 +23,15 @@ pub fn report(health: SocketAddr) -> io::Result<Option<Report>> {
     Ok(serde_json::from_str(body)?)
 }
 
+/// Who looks after an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Nobody: its end is its end.
+    Alone,
+    /// Its launcher, which starts it anew.
+    Launched,
+}
+
 /// Whether the agent that answers at `health` says that requests may be sent to its app.
 ///
 /// # Errors
@@ -54,11 +63,28 @@ impl Agent {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(mut command: Command, dir: &InstanceDir, config: &AgentConfig) -> Self {
+    pub fn start(command: Command, dir: &InstanceDir, config: &AgentConfig) -> Self {
+        Self::start_as(Life::Alone, command, dir, config)
+    }
+
+    /// The same, with or without a launcher.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_as(
+        life: Life,
+        mut command: Command,
+        dir: &InstanceDir,
+        config: &AgentConfig,
+    ) -> Self {
+        let verb = match life {
+            Life::Alone => "run",
+            Life::Launched => "launch",
+        };
         std::fs::create_dir_all(dir.path()).expect("the instance's folder");
         let text = serde_json::to_vec(config).expect("settings");
         std::fs::write(dir.config(), text).expect("the settings");
-        command.args(["run", "--dir"]).arg(dir.path()).stdin(Stdio::null());
+        command.args([verb, "--dir"]).arg(dir.path()).stdin(Stdio::null());
         let log = dir.path().join("agent.log");
         let told = File::create(&log).expect("the log");
         let child = command.stdout(Stdio::null()).stderr(told).spawn().expect("the agent starts");

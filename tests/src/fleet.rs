@@ -33,6 +33,7 @@ use crate::running::Running;
 
 pub use left::{Process, end};
 pub use loads::{CLIENTS, Loads};
+pub use port::free as free_port;
 pub use status::{Instance, Line, Status};
 pub use wait::{LIMIT, blocking, until, within};
 

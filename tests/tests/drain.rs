@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::{Failure, Load, Plan, Tally};
 use tempfile::TempDir;
 use tests::apps;
 use tests::launch::{App, WITHIN};
-use tests::load::{Failure, Load, Plan, Tally};
 
 /// The releases that each test goes through.
 const RELEASES: u64 = 4;
@@ -168,6 +168,37 @@ fn overlap_on_own_sockets(bed: &Bed) {
         assert_eq!(tally.failed(), tally.failed_by(Failure::Reset), "{name}\n{tally}");
     }
     end(old);
+}
+
+/// A machine that goes down, or a hasty person, may send another one in the middle of a drain.
+fn a_second_sigterm(bed: &Bed) {
+    let app = bed.start(1);
+    let slow = Plan { clients: 4, path: "/slow?ms=1500".to_owned(), ..Plan::new(bed.address) };
+    let slow = Load::start(slow.keep_alive()).expect("the load starts");
+    // Its requests are under way when the end begins.
+    thread::sleep(Duration::from_millis(500));
+    app.terminate().expect("SIGTERM");
+    app.says("STOPPING=1").expect("it stops accepting");
+    for _ in 0..3 {
+        app.terminate().expect("SIGTERM");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let tally = slow.stop();
+    assert_eq!((tally.failed(), tally.answered, tally.told_to_close), (0, 4, 4), "{tally}");
+    let (status, lines) = app.wait().expect("it ends");
+    assert!(status.success(), "{status}: {lines:?}");
+    let said = lines.iter().filter(|line| *line == "got SIGTERM").count();
+    assert_eq!((said, lines.last().map(String::as_str)), (1, Some("finished")), "{lines:?}");
+}
+
+#[test]
+fn a_second_sigterm_changes_nothing_in_rust() {
+    a_second_sigterm(&Bed::rust());
+}
+
+#[test]
+fn a_second_sigterm_changes_nothing_in_go() {
+    a_second_sigterm(&Bed::go());
 }
 
 #[test]

@@ -181,22 +181,25 @@ impl Choice {
 mod tests {
     use super::*;
 
-    struct Place(tempfile::TempDir, InstanceDir);
+    struct Place {
+        _folder: tempfile::TempDir,
+        dir: InstanceDir,
+    }
 
     impl Place {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let dir = InstanceDir(folder.path().to_owned());
             std::fs::create_dir(dir.agents()).unwrap();
-            Self(folder, dir)
+            Self { _folder: folder, dir }
         }
 
         fn choice(&self) -> Choice {
-            Choice::load(&self.1).unwrap()
+            Choice::load(&self.dir).unwrap()
         }
 
         fn path(&self, digest: Digest) -> Option<PathBuf> {
-            Some(self.1.agents().join(digest.to_string()))
+            Some(self.dir.agents().join(digest.to_string()))
         }
 
         fn add(&self, what: &[u8]) -> Digest {
@@ -243,7 +246,7 @@ mod tests {
         assert!(it.is_overdue(now + TRIAL_MAX));
         it.crashed(now + TRIAL_MAX);
         assert!(!it.is_on_trial() && !it.is_overdue(now + TRIAL_MAX * 9));
-        let chosen = Chosen::load(&place.1.choice()).unwrap();
+        let chosen = Chosen::load(&place.dir.choice()).unwrap();
         assert_eq!(chosen.good, Some(good));
         assert!(chosen.bad(&dies).unwrap().reason.contains("died 3 times"));
         assert!(chosen.bad(&hangs).unwrap().reason.contains("within 60 s"));
@@ -252,7 +255,7 @@ mod tests {
     #[test]
     fn a_damaged_choice_is_the_own_program() {
         let place = Place::new();
-        std::fs::write(place.1.choice(), "{\"trial\":").unwrap();
+        std::fs::write(place.dir.choice(), "{\"trial\":").unwrap();
         assert_eq!(place.choice().program(Instant::now()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deploy::release::Release;
 use nix::sys::signal::Signal;
@@ -27,6 +27,9 @@ use crate::switch::{Event, Exit, RunId, VersionId};
 
 /// The pause between two looks at an old version.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The pause between two looks at a new version that binds by itself.
+const LISTENS_EVERY: Duration = Duration::from_millis(10);
 
 /// How long an old version's queue must be empty until it is believed (facts of the kernel: a
 /// connection whose handshake is under way joins the queue only at its end).
@@ -95,8 +98,14 @@ impl Watcher {
                 tracing::error!(%error, "cannot lead the probe");
             }
         };
+        let ready = async {
+            if health.is_some() {
+                self.until_it_listens().await;
+            }
+            readiness::wait(self.abilities, &mut said, health, lead).await
+        };
         let waited = tokio::select! {
-            waited = readiness::wait(self.abilities, &mut said, health, lead) => waited,
+            waited = ready => waited,
             () = self.until_it_binds() => return self.make_way(),
         };
         if let Err(error) = waited {
@@ -108,6 +117,22 @@ impl Watcher {
             return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
+    }
+
+    /// Waits until an app that binds by itself listens where its health path is asked: until then it
+    /// is another version that answers there.
+    async fn until_it_listens(&self) {
+        let Some(address) = self.address.filter(|_| self.handed.is_empty()) else { return };
+        loop {
+            let sockets = Sockets::of_session(self.pid);
+            match sockets.and_then(|sockets| sockets.listens(address.port(), &[])) {
+                Ok(true) => return,
+                Ok(false) => {}
+                // The deadline of the release ends this.
+                Err(error) => tracing::warn!(%error, "cannot see which sockets the app has"),
+            }
+            tokio::time::sleep(LISTENS_EVERY).await;
+        }
     }
 
     /// Waits until the app listens on its port with a socket of its own, though it was handed one.
@@ -223,18 +248,24 @@ pub(super) async fn until_silent(
 
 /// Waits until nothing waits in the version's queues and its connections have ended.
 pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
-    let mut empty_for = Duration::ZERO;
+    let mut empty_since = None;
     loop {
+        let now = Instant::now();
         match is_idle(id, pid, release, groups) {
-            Ok(true) => empty_for += LOOK_EVERY,
-            Ok(false) => empty_for = Duration::ZERO,
+            Ok(true) => _ = empty_since.get_or_insert(now),
+            Ok(false) => empty_since = None,
             // The deadline for connections ends this.
             Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
         }
-        if empty_for > QUEUE_EMPTY_FOR {
-            return;
+        // By the clock, not by the looks: each of those takes its time.
+        let left = empty_since.map(|since: Instant| {
+            QUEUE_EMPTY_FOR.saturating_sub(now.saturating_duration_since(since))
+        });
+        match left {
+            Some(Duration::ZERO) => return,
+            Some(left) => tokio::time::sleep(left.min(LOOK_EVERY)).await,
+            None => tokio::time::sleep(LOOK_EVERY).await,
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

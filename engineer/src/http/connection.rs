@@ -32,7 +32,7 @@ struct Activity {
     requests: usize,
     /// The client does not take what is written.
     blocked: bool,
-    /// Bytes came since the last request that are none yet.
+    /// Stream came since the last request that are none yet.
     fragment: bool,
     http2: bool,
     last: Instant,
@@ -95,6 +95,15 @@ impl Connection {
         unread
     }
 
+    /// What came so far was a handshake, and no part of a request.
+    pub(super) fn has_shaken_hands(&self) {
+        let mut activity = self.activity();
+        activity.fragment = false;
+        activity.last = Instant::now();
+        drop(activity);
+        self.changed.notify_one();
+    }
+
     /// Counts a request until the guard is dropped.
     pub(super) fn begin_request(self: &Arc<Self>, http2: bool) -> RequestGuard {
         let mut activity = self.activity();
@@ -150,11 +159,11 @@ impl Drop for RequestGuard {
     }
 }
 
-/// The connection's bytes.
+/// The bytes of an accepted connection, for [`Server::serve_over`](super::Server::serve_over).
 #[derive(Debug)]
-pub(super) struct Bytes(pub(super) Arc<Connection>);
+pub struct Stream(pub(super) Arc<Connection>);
 
-impl AsyncRead for Bytes {
+impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -177,7 +186,7 @@ impl AsyncRead for Bytes {
     }
 }
 
-impl Bytes {
+impl Stream {
     fn poll_write_by(
         &self,
         cx: &mut Context<'_>,
@@ -195,7 +204,7 @@ impl Bytes {
     }
 }
 
-impl AsyncWrite for Bytes {
+impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -256,7 +265,7 @@ mod tests {
         let (mut client, connection) = pair().await;
         assert!(matches!(connection.standing(), Standing::Idle(_)));
         client.write_all(b"GET").await.expect("write");
-        let mut bytes = Bytes(Arc::clone(&connection));
+        let mut bytes = Stream(Arc::clone(&connection));
         bytes.read_exact(&mut [0; 3]).await.expect("read");
         assert!(matches!(connection.standing(), Standing::Fragment(_)));
         let request = connection.begin_request(false);
@@ -281,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_read_keeps_the_connection_busy() {
         let (mut client, connection) = pair().await;
-        let mut bytes = Bytes(Arc::clone(&connection));
+        let mut bytes = Stream(Arc::clone(&connection));
         let written = tokio::spawn(async move { bytes.write_all(&vec![0; 16 << 20]).await });
         while connection.standing() != Standing::Busy {
             tokio::task::yield_now().await;

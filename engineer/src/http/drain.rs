@@ -1,5 +1,7 @@
 //! Serving one connection, and ending it without a failed request.
 
+use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,11 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::BoxError;
-use super::connection::{Bytes, Connection, RequestGuard, Standing, closable_at};
+use super::connection::{Connection, RequestGuard, Standing, closable_at};
 use crate::Shutdown;
 
 /// When connections end, and how long idle ones may stay then.
@@ -25,9 +28,14 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Serves `connection` until it is closed or upgraded.
-    pub(super) async fn serve<S, B>(self, connection: Arc<Connection>, service: S)
-    where
+    /// Serves `connection`, after its handshake, until it is closed or upgraded.
+    pub(super) async fn serve<I, S, B>(
+        self,
+        connection: Arc<Connection>,
+        handshake: impl Future<Output = io::Result<I>>,
+        service: S,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
@@ -35,6 +43,16 @@ impl Drain {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
+        // What fails on a connection is its client's doing, and the client's to find out.
+        let stream = tokio::select! {
+            biased;
+            stream = handshake => match stream {
+                Ok(stream) => stream,
+                Err(_) => return,
+            },
+            () = self.closable(&connection) => return,
+        };
+        connection.has_shaken_hands();
         let service = {
             let (connection, shutdown) = (Arc::clone(&connection), self.shutdown.clone());
             service_fn(move |request: Request<RequestBody>| {
@@ -54,23 +72,20 @@ impl Drain {
             })
         };
         let builder = auto::Builder::new(TokioExecutor::new());
-        let io = TokioIo::new(Bytes(Arc::clone(&connection)));
-        let mut protocol = pin!(builder.serve_connection_with_upgrades(io, service));
-        // What fails on a connection is its client's doing, and the client's to find out.
+        let stream = TokioIo::new(stream);
+        let mut protocol = pin!(builder.serve_connection_with_upgrades(stream, service));
         tokio::select! {
             _ = protocol.as_mut() => return,
-            () = self.shutdown.begun() => {}
-        }
-        tokio::select! {
-            _ = protocol.as_mut() => return,
-            () = self.until_closable(&connection) => {}
+            () = self.closable(&connection) => {}
         }
         protocol.as_mut().graceful_shutdown();
         let _ = protocol.await;
     }
 
-    /// Waits until the protocol's own graceful shutdown cuts nobody off.
-    async fn until_closable(&self, connection: &Connection) {
+    /// Waits for the end to begin, and then until the protocol's own graceful shutdown cuts nobody
+    /// off.
+    async fn closable(&self, connection: &Connection) {
+        self.shutdown.begun().await;
         let ended = Instant::now();
         loop {
             let standing = connection.standing();

@@ -1,5 +1,5 @@
-//! Serving HTTP/1.1, with upgrades, and HTTP/2 without TLS (with prior knowledge), to an end at
-//! which no client sees a failure.
+//! Serving HTTP/1.1, with upgrades, and HTTP/2 (with prior knowledge), to an end at which no client
+//! sees a failure. TLS comes from a crate of the app's choice: see [`Server::serve_over`].
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -19,7 +19,8 @@
 //! SIGTERM ──► accept what is queued ──► close the listener, say STOPPING=1
 //!                                            │
 //!   HTTP/1.1  every further response says `Connection: close`, and closes
-//!             a connection idle for the grace (3 s) is closed, if no byte waits in it
+//!             a connection idle for the grace (3 s) is closed, if no byte waits in it;
+//!             so is one whose handshake of TLS does not go on
 //!   HTTP/2    GOAWAY; the streams that are open are finished
 //!   upgraded  theirs to end: give their tasks the `Shutdown`
 //!                                            │
@@ -33,17 +34,21 @@ mod connection;
 mod drain;
 
 use std::error::Error;
+use std::future::{Future, ready};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming as RequestBody};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use crate::{Incoming, Shutdown, notify};
 use connection::Connection;
+pub use connection::Stream;
 use drain::Drain;
 
 /// How long a kept-alive connection may stay idle after `SIGTERM` until it is closed, unless
@@ -127,6 +132,34 @@ impl Server {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
+        self.serve_over(|stream| ready(Ok(stream)), service).await
+    }
+
+    /// The same over what `handshake` makes of each connection: TLS, for the most part. The
+    /// handshakes run beside one another, and one that fails or does not go on ends its connection
+    /// alone. At the end TLS's goodbye is said on each connection that has ever had a request. With
+    /// the crate `tokio-rustls`:
+    ///
+    /// ```text
+    /// let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config)); // ALPN: h2, http/1.1
+    /// let accept = move |stream| tls.accept(stream);
+    /// Server::new(listener).serve_over(accept, TowerToHyperService::new(router)).await
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub async fn serve_over<H, F, I, S, B>(self, handshake: H, service: S) -> io::Result<()>
+    where
+        H: Fn(Stream) -> F,
+        F: Future<Output = io::Result<I>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
         let shutdown = match self.shutdown {
             Some(shutdown) => shutdown,
             None => Shutdown::on_signal()?,
@@ -136,7 +169,8 @@ impl Server {
         notify::unless_gone(notify::ready())?;
         while let Some(accepted) = incoming.accept().await? {
             let connection = Connection::new(accepted);
-            tokio::spawn(drain.clone().serve(connection, service.clone()));
+            let handshake = handshake(Stream(Arc::clone(&connection)));
+            tokio::spawn(drain.clone().serve(connection, handshake, service.clone()));
         }
         incoming.closed().await;
         Ok(())

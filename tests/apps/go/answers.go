@@ -20,13 +20,7 @@ func answers(mode string) http.Handler {
 			http.Error(w, "there is no "+r.URL.Path, http.StatusNotFound)
 			return
 		}
-		answer, err := json.Marshal(struct {
-			App     string `json:"app"`
-			Version string `json:"version"`
-			Release int    `json:"release"`
-			Pid     int    `json:"pid"`
-			Mode    string `json:"mode"`
-		}{engineer.AppName(), tag, engineer.Version(), os.Getpid(), mode})
+		answer, err := answerOf(mode, "")
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -38,7 +32,29 @@ func answers(mode string) http.Handler {
 	})
 	mux.HandleFunc("/slow", slow)
 	mux.HandleFunc("/env", variable)
-	return mux
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) { echo(mode, w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id := r.Header.Get("X-Request-Id"); id != "" {
+			w.Header().Set("X-Request-Id", id)
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// An answer says who answers; one to a WebSocket's message has that too.
+type answer struct {
+	App     string `json:"app"`
+	Version string `json:"version"`
+	Release int    `json:"release"`
+	Pid     int    `json:"pid"`
+	Mode    string `json:"mode"`
+	Echo    string `json:"echo,omitempty"`
+}
+
+func answerOf(mode, echo string) ([]byte, error) {
+	return json.Marshal(answer{
+		engineer.AppName(), tag, engineer.Version(), os.Getpid(), mode, echo,
+	})
 }
 
 func slow(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,6 @@
 module test-app
 
-go 1.21
+go 1.24
 
 require github.com/pushbullet/engineer v0.0.0
 

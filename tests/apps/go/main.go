@@ -2,7 +2,8 @@
 // gets its port and how it misbehaves:
 //
 //	engineer                        links the library (the default)
-//	listen-fds                      takes LISTEN_FDS by itself and ends by Server.Shutdown at once
+//	listen-fds                      takes LISTEN_FDS by itself, says that it is ready, and ends by
+//	                                Server.Shutdown at once
 //	reuseport                       binds PORT with SO_REUSEPORT by itself
 //	bind                            just binds PORT
 //	worker                          has no port
@@ -11,7 +12,9 @@
 //	crash-after:<ms>                links the library, and exits with 3 so long after it was ready
 //
 // GET / says who answers (tag is its version), /slow?ms=N answers after that time, /health at once,
-// and /env?name=TEST_X with that variable.
+// /env?name=TEST_X with that variable, and /ws is a WebSocket that answers each message. HTTP/1.1 and
+// HTTP/2, and both over TLS on TEST_TLS_PORT, where that is set, with the certificate and key in the
+// files TEST_TLS_CERT and TEST_TLS_KEY.
 package main
 
 import (
@@ -80,11 +83,11 @@ func run(chosen, mode string, after time.Duration, hasAfter bool) error {
 	case "engineer":
 		return serveEngineer(handler, nil)
 	case "listen-fds":
-		return serveStock(handed, handler)
+		return serveStock(handed, handler, engineer.Ready)
 	case "reuseport":
-		return serveStock(bindReusable, handler)
+		return serveStock(bindReusable, handler, nil)
 	case "bind":
-		return serveStock(bind, handler)
+		return serveStock(bind, handler, nil)
 	case "worker":
 		ctx := engineer.Context()
 		if err := engineer.Ready(); err != nil {
@@ -118,11 +121,24 @@ func run(chosen, mode string, after time.Duration, hasAfter bool) error {
 }
 
 func serveEngineer(handler http.Handler, onceReady func()) error {
-	server, listener, err := engineer.NewServer(address())
+	type served struct {
+		*http.Server
+		net.Listener
+	}
+	var ports []served
+	server, listener, err := engineer.NewServer(address(port()))
 	if err != nil {
 		return err
 	}
-	server.Handler = handler
+	ports = append(ports, served{server, listener})
+	if tls := os.Getenv("TEST_TLS_PORT"); tls != "" {
+		cert, key := os.Getenv("TEST_TLS_CERT"), os.Getenv("TEST_TLS_KEY")
+		server, listener, err := engineer.NewServerTLS(address(tls), cert, key)
+		if err != nil {
+			return err
+		}
+		ports = append(ports, served{server, listener})
+	}
 	if onceReady != nil {
 		// Said here already, since the time counts from it; that it is said twice does no harm.
 		if err := engineer.Ready(); err != nil {
@@ -130,39 +146,94 @@ func serveEngineer(handler http.Handler, onceReady func()) error {
 		}
 		onceReady()
 	}
-	fmt.Printf("ready on %s\n", listener.Addr())
-	return engineer.ServeUntilTerminate(server, listener)
+	ended := make(chan error)
+	for _, port := range ports {
+		port.Server.Handler = handler
+		fmt.Printf("ready on %s\n", port.Listener.Addr())
+		go func() { ended <- engineer.ServeUntilTerminate(port.Server, port.Listener) }()
+	}
+	return all(ended, len(ports))
 }
 
-// serveStock serves as an app does that does not link the library.
-func serveStock(listen func() (net.Listener, error), handler http.Handler) error {
+// serveStock serves as an app does that does not link the library. It calls ready once it listens.
+func serveStock(
+	listen func(address string) (net.Listener, error), handler http.Handler, ready func() error,
+) error {
 	ctx := engineer.Context()
-	listener, err := listen()
-	if err != nil {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	ended := make(chan error)
+	serve := func(port string, serve func(*http.Server, net.Listener) error) error {
+		listener, err := listen(address(port))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("ready on %s\n", listener.Addr())
+		server := &http.Server{Handler: handler, Protocols: protocols}
+		stopped := make(chan error, 1)
+		go func() {
+			<-ctx.Done()
+			// Without a limit of its own, as the others: the agent holds the deadline.
+			stopped <- shutdown(server)
+		}()
+		go func() {
+			err := serve(server, listener)
+			if errors.Is(err, http.ErrServerClosed) {
+				err = <-stopped
+			}
+			ended <- err
+		}()
+		return nil
+	}
+	ports := 1
+	if err := serve(port(), (*http.Server).Serve); err != nil {
 		return err
 	}
-	fmt.Printf("ready on %s\n", listener.Addr())
-	server := &http.Server{Handler: handler}
-	stopped := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		// Without a limit of its own, as the others: the agent holds the deadline.
-		stopped <- shutdown(server)
-	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if tls := os.Getenv("TEST_TLS_PORT"); tls != "" {
+		ports++
+		err := serve(tls, func(server *http.Server, listener net.Listener) error {
+			return server.ServeTLS(
+				listener, os.Getenv("TEST_TLS_CERT"), os.Getenv("TEST_TLS_KEY"))
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return <-stopped
+	if ready != nil {
+		if err := ready(); err != nil {
+			return err
+		}
+	}
+	err := all(ended, ports)
+	open.Wait()
+	return err
 }
 
-// address is TEST_HOST, or loopback, and PORT, or 8080.
-func address() string {
-	host, port := os.Getenv("TEST_HOST"), os.Getenv("PORT")
+// all gives the first error of so many servers, or nil when all have ended.
+func all(ended <-chan error, servers int) error {
+	for ; servers > 0; servers-- {
+		if err := <-ended; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// port is PORT, or 8080.
+func port() string {
+	if port := os.Getenv("PORT"); port != "" {
+		return port
+	}
+	return "8080"
+}
+
+// address is TEST_HOST, or loopback, and the port.
+func address(port string) string {
+	host := os.Getenv("TEST_HOST")
 	if host == "" {
 		host = "127.0.0.1"
-	}
-	if port == "" {
-		port = "8080"
 	}
 	return net.JoinHostPort(host, port)
 }

@@ -13,17 +13,22 @@ import (
 // SO_REUSEPORT of Linux on amd64 and arm64, which package syscall lacks.
 const soReusePort = 0xf
 
-// handed takes the first handed socket.
-func handed() (net.Listener, error) {
-	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return nil, errors.New("no socket was handed to this process")
+// How many handed sockets were taken.
+var taken int
+
+// handed takes the next handed socket: they come in the order of the app's ports.
+func handed(string) (net.Listener, error) {
+	count, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || taken >= count {
+		return nil, errors.New("no further socket was handed to this process")
 	}
-	file := os.NewFile(3, "handed socket")
+	file := os.NewFile(uintptr(3+taken), "handed socket")
+	taken++
 	defer file.Close()
 	return net.FileListener(file)
 }
 
-func bindReusable() (net.Listener, error) {
+func bindReusable(address string) (net.Listener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var set error
 		err := raw.Control(func(fd uintptr) {
@@ -31,9 +36,9 @@ func bindReusable() (net.Listener, error) {
 		})
 		return errors.Join(err, set)
 	}}
-	return config.Listen(context.Background(), "tcp", address())
+	return config.Listen(context.Background(), "tcp", address)
 }
 
-func bind() (net.Listener, error) { return net.Listen("tcp", address()) }
+func bind(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
 func shutdown(server *http.Server) error { return server.Shutdown(context.Background()) }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use load::{Load, Plan, Tally};
+
 use super::{Fleet, until};
-use crate::load::{Load, Plan, Tally};
 
 /// How many clients all kinds of load have together. Each has one request under way at a time.
 pub const CLIENTS: usize = 2 * BUSY + SLOW;

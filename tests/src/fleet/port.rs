@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 
-/// A port for the balancer: below those that `engr` gives to instances, and so also below those
+/// A port of 127.0.0.1 that nobody else of this process gets: below those that `engr` gives to instances, and so also below those
 /// that the kernel gives to outgoing connections.
-pub(super) fn free() -> u16 {
+///
+/// # Panics
+/// When all are taken.
+pub fn free() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 10_000;
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());

@@ -11,6 +11,10 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 
+use crate::websocket;
+
+const REQUEST_ID: &str = "x-request-id";
+
 /// Who answers.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct App {
@@ -34,10 +38,14 @@ impl App {
     }
 }
 
+/// Answers a request, and gives its `X-Request-Id` back.
 pub(crate) async fn answer(
     app: App,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() == "/ws" {
+        return Ok(websocket::accept(app, request));
+    }
     let (status, body) = match request.uri().path() {
         "/" => (StatusCode::OK, serde_json::to_string(&app).expect("strings and numbers")),
         "/health" => (StatusCode::OK, "ok".to_owned()),
@@ -47,6 +55,9 @@ pub(crate) async fn answer(
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
+    if let Some(id) = request.headers().get(REQUEST_ID) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
     Ok(response)
 }
 

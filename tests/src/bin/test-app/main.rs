@@ -4,8 +4,10 @@
 //! | mode | what it does |
 //! | --- | --- |
 //! | `engineer` | links the library (the default) |
-//! | `listen-fds` | takes `LISTEN_FDS` by itself and ends as hyper alone does |
-//! | `reuseport` | binds `PORT` with `SO_REUSEPORT` by itself |
+//! | `listen-fds` | takes `LISTEN_FDS` by itself, says that it is ready, and ends as hyper alone does |
+//! | `listen-fds-soft` | the same with the library's end |
+//! | `reuseport` | binds `PORT` with `SO_REUSEPORT` by itself, and ends as hyper alone does |
+//! | `reuseport-soft`, `reuseport-soft:<ms>` | the same with the library's end, binding that late |
 //! | `bind` | just binds `PORT` |
 //! | `worker` | has no port |
 //! | `exit`, `exit:<code>` | ends at once, with 3 or that code, and some lines on stderr |
@@ -13,11 +15,18 @@
 //! | `crash-after:<ms>` | links the library, and exits with 3 so long after it was ready |
 //!
 //! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
-//! `/health` at once, and `/env?name=TEST_X` with that variable.
+//! `/health` at once, `/env?name=TEST_X` with that variable, and `/ws` is a WebSocket that answers
+//! each message. With `TEST_CLOCK` it prints the time of its steps. It speaks HTTP/1.1 and HTTP/2, and
+//! both over TLS on another port (see `ports`).
 
 mod answer;
+mod clock;
 mod lines;
+mod ports;
 mod sockets;
+mod soft;
+mod stock;
+mod websocket;
 
 use std::env;
 use std::io;
@@ -26,20 +35,27 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use answer::App;
-use hyper::service::service_fn;
+use ports::Port;
 
 const EXIT_CODE: u8 = 3;
 
 #[derive(Clone, Debug)]
 enum Mode {
     Engineer,
-    ListenFds,
-    Reuseport,
+    ListenFds(End),
+    Reuseport(End, Duration),
     Bind,
     Worker,
     Exit(u8),
     NeverReady(Option<Duration>),
     CrashAfter(Duration),
+}
+
+/// How an app without the library's sockets ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Stock,
+    Soft,
 }
 
 impl FromStr for Mode {
@@ -54,8 +70,13 @@ impl FromStr for Mode {
         let number = number().map_err(|error| format!("mode {text}: {error}"))?;
         match (name, number) {
             ("engineer", None) => Ok(Self::Engineer),
-            ("listen-fds", None) => Ok(Self::ListenFds),
-            ("reuseport", None) => Ok(Self::Reuseport),
+            ("listen-fds", None) => Ok(Self::ListenFds(End::Stock)),
+            ("listen-fds-soft", None) => Ok(Self::ListenFds(End::Soft)),
+            ("reuseport", None) => Ok(Self::Reuseport(End::Stock, Duration::ZERO)),
+            ("reuseport-soft", late) => {
+                let late = Duration::from_millis(late.unwrap_or_default());
+                Ok(Self::Reuseport(End::Soft, late))
+            }
             ("bind", None) => Ok(Self::Bind),
             ("worker", None) => Ok(Self::Worker),
             ("exit", None) => Ok(Self::Exit(EXIT_CODE)),
@@ -71,6 +92,7 @@ fn main() -> ExitCode {
     let chosen = env::var("TEST_MODE").ok().or_else(|| env::args().nth(1));
     let chosen = chosen.unwrap_or_else(|| "engineer".to_owned());
     let app = App::new(&chosen);
+    clock::tell("main");
     println!("starting version {} release {} mode {chosen}", app.version, app.release);
     lines::begin();
     match chosen.parse() {
@@ -103,6 +125,7 @@ fn run(mode: Mode, app: App) -> io::Result<()> {
         let terminated = engineer::terminated();
         let announced = tokio::spawn(async {
             terminated.await;
+            clock::tell("sigterm");
             println!("got SIGTERM");
         });
         serve(mode, app).await?;
@@ -113,9 +136,18 @@ fn run(mode: Mode, app: App) -> io::Result<()> {
 async fn serve(mode: Mode, app: App) -> io::Result<()> {
     match mode {
         Mode::Engineer => serve_engineer(app).await,
-        Mode::ListenFds => sockets::serve_stock(sockets::handed()?, app).await,
-        Mode::Reuseport => sockets::serve_stock(sockets::bind(true)?, app).await,
-        Mode::Bind => sockets::serve_stock(sockets::bind(false)?, app).await,
+        Mode::ListenFds(end) => {
+            let ports = ports::open(sockets::handed)?;
+            engineer::ready()?;
+            end.serve(ports, app).await
+        }
+        Mode::Reuseport(end, late) => {
+            tokio::time::sleep(late).await;
+            end.serve(ports::open(|address| sockets::bind(address, true))?, app).await
+        }
+        Mode::Bind => {
+            End::Stock.serve(ports::open(|address| sockets::bind(address, false))?, app).await
+        }
         Mode::Worker => {
             let terminated = engineer::terminated();
             engineer::ready()?;
@@ -135,21 +167,25 @@ async fn serve(mode: Mode, app: App) -> io::Result<()> {
     }
 }
 
+impl End {
+    async fn serve(self, ports: Vec<Port>, app: App) -> io::Result<()> {
+        match self {
+            Self::Stock => stock::serve(ports, app).await,
+            Self::Soft => soft::serve(ports, app).await,
+        }
+    }
+}
+
 async fn serve_engineer(app: App) -> io::Result<()> {
-    let listener = engineer::listen(sockets::address()?)?;
-    println!("ready on {}", listener.local_addr()?);
-    let answer = service_fn(move |request| answer::answer(app.clone(), request));
-    engineer::http::serve(listener, answer).await
+    soft::serve(ports::open(engineer::listen)?, app).await
 }
 
 async fn crash_after(after: Duration, app: App) -> io::Result<()> {
-    let listener = engineer::listen(sockets::address()?)?;
+    let ports = ports::open(engineer::listen)?;
     // Said here already, since the time counts from it; that it is said twice does no harm.
     engineer::ready()?;
-    println!("ready on {}", listener.local_addr()?);
-    let answer = service_fn(move |request| answer::answer(app.clone(), request));
     tokio::select! {
-        served = engineer::http::serve(listener, answer) => served,
+        served = soft::serve(ports, app) => served,
         () = tokio::time::sleep(after) => {
             eprintln!("crashing {} ms after it was ready", after.as_millis());
             process::exit(EXIT_CODE.into());

@@ -1,12 +1,14 @@
-//! The load generator, against servers that misbehave in one way each.
+//! HTTP/1.1.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::{Failure, Load, Plan};
+
+use crate::bed::{assert_all_failed, load};
 use socket2::SockRef;
-use tests::load::{Failure, Load, Plan, Tally};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"release\":7}";
 const LAST_ANSWER: &str =
@@ -49,25 +51,6 @@ impl Connection {
     }
 }
 
-/// One client that asks until `enough` says so.
-fn load(plan: Plan, enough: impl Fn(&Tally) -> bool) -> Tally {
-    let load = Load::start(Plan { clients: 1, pause: Duration::from_millis(2), ..plan })
-        .expect("the load starts");
-    let limit = Instant::now() + Duration::from_secs(20);
-    while !enough(&load.tally()) {
-        assert!(Instant::now() < limit, "{}", load.tally());
-        thread::sleep(Duration::from_millis(2));
-    }
-    load.stop()
-}
-
-#[track_caller]
-fn assert_all_failed(plan: Plan, failure: Failure) {
-    let tally = load(plan, |tally| tally.requests() >= 3);
-    assert_eq!(tally.answered, 0, "{tally}");
-    assert_eq!(tally.failed_by(failure), tally.requests(), "{tally}");
-}
-
 /// A port where nobody listens, and that nobody else gets while the socket lives.
 fn closed_port() -> (SocketAddr, socket2::Socket) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
@@ -104,8 +87,8 @@ fn cut_before_an_answer() {
     let address = server(|mut connection| {
         connection.request();
     });
-    assert_all_failed(Plan::new(address), Failure::Cut);
-    assert_all_failed(Plan::new(address).keep_alive(), Failure::Cut);
+    assert_all_failed(Plan::new(address), Failure::EndBefore);
+    assert_all_failed(Plan::new(address).keep_alive(), Failure::EndBefore);
 }
 
 #[test]
@@ -114,7 +97,7 @@ fn cut_in_an_answer() {
         connection.request();
         connection.say(&ANSWER[..ANSWER.len() - 1]);
     });
-    assert_all_failed(Plan::new(address), Failure::Cut);
+    assert_all_failed(Plan::new(address), Failure::EndWithin);
 }
 
 #[test]
@@ -144,6 +127,23 @@ fn malformed() {
         connection.say("220 smtp.example.com ESMTP\r\n");
     });
     assert_all_failed(Plan::new(address), Failure::Malformed);
+}
+
+#[test]
+fn an_answer_that_is_not_this_requests_own() {
+    let address = server(|mut connection| {
+        connection.request();
+        connection.say("HTTP/1.1 200 OK\r\nx-request-id: 9-9\r\ncontent-length: 0\r\n\r\n");
+    });
+    assert_all_failed(Plan::new(address).echoed(), Failure::WrongAnswer);
+    // It counts only where the server is known to give ids back.
+    let tally = load(Plan::new(address), |tally| tally.answered >= 3);
+    assert_eq!(tally.failed(), 0, "{tally}");
+    let address = server(|mut connection| {
+        connection.request();
+        connection.say(LAST_ANSWER);
+    });
+    assert_all_failed(Plan::new(address).echoed(), Failure::WrongAnswer);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_end_between_requests_is_no_failure_and_one_on_a_request_is() {
         connection.request();
     });
     let tally = load(Plan::new(address).keep_alive(), |tally| tally.requests() >= 10);
-    assert_eq!(tally.failed_by(Failure::Cut), tally.failed(), "{tally}");
+    assert_eq!(tally.failed_by(Failure::EndBefore), tally.failed(), "{tally}");
     assert_eq!(tally.failed(), tally.requests() / 2, "{tally}");
 }
 

@@ -2,87 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
-/// How a request failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
-    /// Nobody listened.
-    Refused,
-    /// The connection was reset, in connecting, writing or reading.
-    Reset,
-    /// The connection ended before an answer, or within one.
-    Cut,
-    /// No whole answer came in time.
-    Timeout,
-    /// The answer's status was not 2xx.
-    BadStatus,
-    /// What came was no HTTP answer.
-    Malformed,
-    /// The client itself could not ask, for want of a port or a descriptor, say.
-    Other,
-}
-
-impl Failure {
-    /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Refused,
-        Self::Reset,
-        Self::Cut,
-        Self::Timeout,
-        Self::BadStatus,
-        Self::Malformed,
-        Self::Other,
-    ];
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Refused => "refused",
-            Self::Reset => "reset",
-            Self::Cut => "cut",
-            Self::Timeout => "timeout",
-            Self::BadStatus => "bad status",
-            Self::Malformed => "malformed",
-            Self::Other => "other",
-        })
-    }
-}
-
-/// A request that failed.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) failure: Failure,
-    pub(super) text: String,
-}
-
-impl Failed {
-    pub(super) fn new(failure: Failure, text: String) -> Self {
-        Self { failure, text }
-    }
-
-    pub(super) fn io(error: io::Error) -> Self {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset};
-        let failure = match error.kind() {
-            ConnectionRefused => Failure::Refused,
-            // A pipe breaks where the reset had come before.
-            ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Reset,
-            io::ErrorKind::UnexpectedEof => Failure::Cut,
-            io::ErrorKind::TimedOut => Failure::Timeout,
-            _ => Failure::Other,
-        };
-        Self::new(failure, error.to_string())
-    }
-}
+use crate::failure::{Failed, Failure};
 
 /// What a client did to its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Connections {
-    pub(super) opened: u64,
-    pub(super) closed_idle: u64,
-    pub(super) told_to_close: u64,
+pub(crate) struct Connections {
+    pub(crate) opened: u64,
+    pub(crate) closed_idle: u64,
+    pub(crate) told_to_close: u64,
+    pub(crate) sent_again: u64,
 }
 
 /// All requests, by how they ended. Each is in `answered` or in `failures`.
@@ -98,10 +28,14 @@ pub struct Tally {
     pub releases: BTreeMap<Option<u64>, u64>,
     /// Connections made.
     pub opened: u64,
-    /// Kept-alive connections that the server ended while no request was on them, unannounced.
+    /// Kept connections that the server ended while no request was on them, unannounced.
     pub closed_idle: u64,
-    /// Kept-alive connections that the server ended by `Connection: close`.
+    /// Kept connections that the server ended by its word: `Connection: close`, GOAWAY, or a close
+    /// frame.
     pub told_to_close: u64,
+    /// Requests that were sent once more because the server had refused them by such a word,
+    /// without doing anything with them. Each counts as one request, however it ended.
+    pub sent_again: u64,
     /// For how long the load was made.
     pub elapsed: Duration,
     latencies_us: Vec<u32>,
@@ -152,12 +86,13 @@ impl Tally {
         self.opened += other.opened;
         self.closed_idle += other.closed_idle;
         self.told_to_close += other.told_to_close;
+        self.sent_again += other.sent_again;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.latencies_us.extend_from_slice(&other.latencies_us);
     }
 
     /// Counts one request that took `latency`; a good one is told by its release.
-    pub(super) fn count(
+    pub(crate) fn count(
         &mut self,
         result: Result<Option<u64>, Failed>,
         latency: Duration,
@@ -166,6 +101,7 @@ impl Tally {
         self.opened += connections.opened;
         self.closed_idle += connections.closed_idle;
         self.told_to_close += connections.told_to_close;
+        self.sent_again += connections.sent_again;
         match result {
             Ok(release) => {
                 self.answered += 1;
@@ -200,6 +136,7 @@ impl fmt::Display for Tally {
                 None => writeln!(f)?,
             }
         }
+        writeln!(f, "sent again   {:>9}", self.sent_again)?;
         let ms = |percent| self.latency(percent).as_secs_f64() * 1000.0;
         let (p50, p99, max) = (ms(50.0), ms(99.0), ms(100.0));
         writeln!(f, "latency      p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")?;
@@ -217,11 +154,11 @@ mod tests {
 
     fn tally() -> Tally {
         let mut tally = Tally { elapsed: Duration::from_secs(2), ..Tally::default() };
-        let one = Connections { opened: 1, closed_idle: 0, told_to_close: 1 };
+        let one = Connections { opened: 1, told_to_close: 1, ..Connections::default() };
         for ms in 1..=100 {
             tally.count(Ok(Some(1 + ms / 100)), Duration::from_millis(ms), one);
         }
-        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let reset = std::io::ErrorKind::ConnectionReset.into();
         tally.count(Err(Failed::io(reset)), Duration::ZERO, Connections::default());
         tally
     }
@@ -251,11 +188,15 @@ mod tests {
         failed               1
           refused            0
           reset              1   first: connection reset
-          cut                0
+          end before         0
+          end within         0
           timeout            0
           bad status         0
+          wrong              0
           malformed          0
+          TLS alert          0
           other              0
+        sent again           0
         latency      p50 50.0 ms, p99 99.0 ms, max 100.0 ms
         connections        100   100 told to close, 0 closed while idle
         ");

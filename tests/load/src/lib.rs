@@ -1,17 +1,37 @@
 //! A load generator that counts every request, and every failed one by its kind.
 //!
 //! It is there to prove that a switch fails no request, so it never tries one again silently and
-//! calls nothing a success that a plain client would not: an answer has to be whole and its status
-//! good. What is *not* a failure is a kept-alive connection that the server ends while no request
-//! is on it, or with `Connection: close`: the next request takes a new one, and it is counted how
-//! often.
+//! calls nothing a success that a plain client would not: an answer has to be whole, its status
+//! good, and the answer has to be this request's own. What is *not* a failure:
+//!
+//! - A kept connection that the server ends while no request is on it, or by its word: `Connection:
+//!   close`, GOAWAY, a WebSocket's close frame. The next request takes a new one, and it is counted
+//!   how often.
+//! - A request that the server has refused by such a word: an HTTP/2 stream past GOAWAY's last one,
+//!   or a message to a WebSocket that the server was closing. The client knows that it was not
+//!   carried out, sends it again, and it is counted apart how often.
+//!
+//! A WebSocket that ends without a close frame is a failure, whether a message was on it or not.
+//!
+//! ```text
+//!   Plan ──► Load ──► drive, one for each client ──► Client ──► http1 ─┐
+//!                            │                         │        http2 ─┼─► stream: TCP, or TLS
+//!                            ▼                         └──► websocket ─┘
+//!                          Tally
+//! ```
 
 mod answer;
 mod client;
+mod failure;
+mod http1;
+mod http2;
+mod plan;
+mod stream;
 mod tally;
+mod tls;
+mod websocket;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,43 +41,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use client::Client;
-pub use tally::{Failure, Tally};
-
-/// What load to make.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Where the requests go.
-    pub address: SocketAddr,
-    /// What they ask for.
-    pub path: String,
-    /// How many clients ask, each for one answer at a time.
-    pub clients: usize,
-    /// How long a client rests between an answer and its next request.
-    pub pause: Duration,
-    /// How long a request may take, with its connection.
-    pub timeout: Duration,
-    /// Whether a client keeps its connection for the next request.
-    pub keep_alive: bool,
-}
-
-impl Plan {
-    /// 16 clients with a new connection for each request, each some 100 times a second.
-    pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            path: "/".to_owned(),
-            clients: 16,
-            pause: Duration::from_millis(10),
-            timeout: Duration::from_secs(10),
-            keep_alive: false,
-        }
-    }
-
-    /// The same on connections that are kept alive.
-    pub fn keep_alive(self) -> Self {
-        Self { keep_alive: true, ..self }
-    }
-}
+pub use failure::Failure;
+pub use plan::{Plan, Protocol};
+pub use tally::Tally;
+pub use tls::{TEST_CERT, TEST_KEY, TEST_NAME, Tls};
 
 /// A load that is being made, on a thread of its own.
 #[derive(Debug)]
@@ -69,7 +56,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to make the load.
+    /// Starts to make the load, in the calling thread's network.
     ///
     /// # Errors
     /// When the system gives no thread or no event queue.
@@ -113,8 +100,7 @@ impl Drop for Load {
 
 async fn run(plan: Arc<Plan>, tally: &Arc<Mutex<Tally>>, stopped: &watch::Receiver<bool>) {
     let mut clients = JoinSet::new();
-    for index in 0..plan.clients {
-        let client = Client::new(Arc::clone(&plan));
+    for (index, client) in Client::all(&plan).into_iter().enumerate() {
         // The clients' requests are spread over the pause.
         let delay = plan.pause * index as u32 / plan.clients as u32;
         clients.spawn(drive(client, delay, plan.pause, Arc::clone(tally), stopped.clone()));
@@ -136,14 +122,15 @@ async fn drive(
     let mut rest = delay;
     loop {
         tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return,
-            () = tokio::time::sleep(rest) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = client.rest(rest) => {}
         }
         let begun = Instant::now();
         let result = client.request().await;
         rest = if result.is_ok() { pause } else { pause.max(PAUSE_AFTER_FAILURE) };
         lock(&tally).count(result, begun.elapsed(), client.take_connections());
     }
+    client.end().await;
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

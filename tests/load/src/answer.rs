@@ -4,15 +4,20 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::tally::{Failed, Failure};
+use crate::failure::{Failed, Failure};
+
+/// Where an answer may end that has not begun yet.
+const HEAD: &str = "in an answer's head";
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
     /// The connection can take another request.
-    pub(super) keeps: bool,
+    pub(crate) keeps: bool,
+    /// Its `X-Request-Id`.
+    pub(crate) echo: Option<String>,
 }
 
 /// Where the body ends.
@@ -29,17 +34,18 @@ struct Head {
     length: usize,
     body: Body,
     keeps: bool,
+    echo: Option<String>,
 }
 
 /// Reads one answer from `stream`.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer, Failed> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer, Failed> {
     let mut bytes = Vec::with_capacity(1024);
     let head = loop {
         match head(&bytes)? {
             // 100 and its like; the answer itself comes after it.
             Some(head) if head.status < 200 => drop(bytes.drain(..head.length)),
             Some(head) => break head,
-            None => more(stream, &mut bytes, "before or in an answer's head").await?,
+            None => more(stream, &mut bytes, HEAD).await?,
         }
     };
     bytes.drain(..head.length);
@@ -52,11 +58,12 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Answer
         }
         Body::Chunked => chunked(stream, bytes).await?,
         Body::UntilEnd => {
-            stream.read_to_end(&mut bytes).await.map_err(Failed::io)?;
+            let read = stream.read_to_end(&mut bytes).await;
+            read.map_err(|error| Failed::io(error).within())?;
             bytes
         }
     };
-    Ok(Answer { status: head.status, body, keeps: head.keeps })
+    Ok(Answer { status: head.status, body, keeps: head.keeps, echo: head.echo })
 }
 
 /// Nothing may follow the answer: only one request was sent.
@@ -121,7 +128,8 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Failed> {
     let connection = value("connection").unwrap_or_default();
     let closes = connection.split(',').any(|token| token.trim() == "close");
     let keeps = response.version == Some(1) && !closes && body != Body::UntilEnd;
-    Ok(Some(Head { status, length, body, keeps }))
+    let echo = value("x-request-id");
+    Ok(Some(Head { status, length, body, keeps, echo }))
 }
 
 async fn more(
@@ -130,15 +138,19 @@ async fn more(
     place: &str,
 ) -> Result<(), Failed> {
     match stream.read_buf(bytes).await {
-        Ok(0) => Err(Failed::new(Failure::Cut, format!("the end came {place}"))),
+        Ok(0) if bytes.is_empty() && place == HEAD => {
+            Err(Failed::new(Failure::EndBefore, "the end came before an answer"))
+        }
+        Ok(0) => Err(Failed::new(Failure::EndWithin, format!("the end came {place}"))),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        Err(error) => Err(Failed::io(error)),
+        Err(error) if bytes.is_empty() && place == HEAD => Err(Failed::io(error)),
+        Err(error) => Err(Failed::io(error).within()),
     }
 }
 
 fn malformed(text: &str) -> Failed {
-    Failed::new(Failure::Malformed, text.to_owned())
+    Failed::malformed(text)
 }
 
 #[cfg(test)]
@@ -189,9 +201,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_in_any_place_is_a_cut() {
+    async fn an_end_in_any_place_is_told_from_one_before() {
+        assert_eq!(failure("").await, Failure::EndBefore);
         for text in [
-            "",
             "HTTP/1.1 200",
             "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
@@ -201,7 +213,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
         ] {
-            assert_eq!(failure(text).await, Failure::Cut, "{text:?}");
+            assert_eq!(failure(text).await, Failure::EndWithin, "{text:?}");
         }
     }
 

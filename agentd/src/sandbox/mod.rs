@@ -61,8 +61,7 @@ impl Sandbox {
     /// # Errors
     /// What the file system says.
     pub fn prepare(plan: &Plan<'_>) -> io::Result<Self> {
-        let is_root = nix::unistd::geteuid().is_root();
-        let (limits, nofile) = limits::Limits::prepare(plan.nofile, is_root)?;
+        let (limits, nofile) = limits::Limits::prepare(plan.nofile, limits::may_raise()?)?;
         let confined = plan.confined.as_ref().map(|confined| {
             let rights = rights::Rights::prepare(confined.user, confined.binds_low_ports)?;
             io::Result::Ok((confined.view.mounts()?, rights))
@@ -70,8 +69,8 @@ impl Sandbox {
         Ok(Self { limits, confined: confined.transpose()?, nofile })
     }
 
-    /// How many descriptors the process may have: fewer than was wished for where the agent is not
-    /// root and has no more itself.
+    /// How many descriptors the process may have: fewer than was wished for where the agent may
+    /// not raise limits and has no more itself.
     pub fn nofile(&self) -> u64 {
         self.nofile
     }

@@ -277,6 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn it_lives_in_a_group_that_was_killed_before() {
+        let Some(own) = OwnCgroup::new() else { return };
+        let delegated = Delegated::take(own.path()).unwrap();
+        for _ in 0..3 {
+            let group = delegated.new_group(1).unwrap();
+            // SAFETY: the closure makes one system call.
+            let pid = unsafe { fork(Some(&group), 0, &mut || exec(c"exit 7")) }.unwrap();
+            let pid = Pid::from_raw(pid.cast_signed());
+            assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 7));
+            group.kill().unwrap();
+        }
+    }
+
+    #[test]
     fn it_is_in_its_group_from_the_start_by_either_way() {
         let Some(own) = OwnCgroup::new() else { return };
         let group = Delegated::take(own.path()).unwrap().group(1).unwrap();

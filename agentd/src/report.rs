@@ -125,6 +125,7 @@ mod tests {
             draining: Vec::new(),
             outcomes: Vec::new(),
             left: None,
+            crash_loop: None,
             last_failure: None,
         }
     }

@@ -54,6 +54,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         draining: Vec::new(),
         outcomes,
         left: None,
+        crash_loop: None,
         last_failure: None,
     }
 }

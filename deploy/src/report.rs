@@ -50,6 +50,9 @@ pub struct Report {
     /// When it left: its machine has ended, and its app before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Timestamp>,
+    /// The serving version crashes again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash_loop: Option<CrashLoop>,
     /// The newest failure, whichever release it befell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
@@ -184,6 +187,17 @@ pub enum AgentStage {
     /// What a newer agent says, and this program does not know.
     #[serde(other)]
     Unknown,
+}
+
+/// A version that crashes again and again, without a minute of health in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CrashLoop {
+    /// How often in a row.
+    pub crashes: u32,
+    /// When it is started again, if it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start: Option<Timestamp>,
 }
 
 /// One running version of the app.

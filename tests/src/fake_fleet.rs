@@ -172,6 +172,7 @@ impl FakeFleet {
             draining: Vec::new(),
             outcomes: Vec::new(),
             left: None,
+            crash_loop: None,
             last_failure: None,
         };
         change(&mut report);

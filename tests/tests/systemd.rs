@@ -40,7 +40,6 @@ on_both! {
     the_agent_hangs,
     the_launcher_hangs,
     the_machine_ends,
-    #[ignore = "the agent confines no app"]
     the_app_is_confined,
 }
 

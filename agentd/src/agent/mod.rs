@@ -178,6 +178,8 @@ struct Agent {
     /// Versions that had a process coming when the agent before died.
     lost: Vec<VersionId>,
     started: Timestamp,
+    /// That moment by the core's clock.
+    born: Time,
     newest: Option<Arc<Release>>,
     prefetched: Option<Artifact>,
     launcher: Option<u32>,
@@ -255,10 +257,11 @@ impl Agent {
             undone,
             lost,
             started: Timestamp::now(),
+            born: now(),
             prefetched: None,
             launcher,
             link: own_link,
-            updating: Updating::default(),
+            updating: Updating::new(launcher.is_some()),
             status,
             reports,
             is_over: false,

@@ -2,10 +2,10 @@
 
 use deploy::Timestamp;
 use deploy::release::Release;
-use deploy::report::{Ending, Failure, Report, Stage, Version as VersionReport};
+use deploy::report::{CrashLoop, Ending, Failure, Report, Stage, Version as VersionReport};
 
 use super::Agent;
-use crate::switch::{Exit, Record, VersionView};
+use crate::switch::{Exit, Record, Time, VersionView};
 
 impl Agent {
     pub(super) fn record(&mut self, record: Record) {
@@ -88,6 +88,12 @@ impl Agent {
         }
     }
 
+    /// A moment of the core's clock, the same whenever it is asked for: a report that says nothing
+    /// new is not written.
+    fn wall_clock(&self, at: Time) -> Timestamp {
+        self.started + at.saturating_sub(self.born)
+    }
+
     /// Hands the newest report on, if it says anything new.
     pub(super) fn publish(&self) {
         let snapshot = self.machine.snapshot();
@@ -104,6 +110,10 @@ impl Agent {
             draining: snapshot.draining.iter().filter_map(|v| self.version(*v)).collect(),
             outcomes: self.memory.outcomes.clone(),
             left: self.left,
+            crash_loop: snapshot.crash_loop.map(|it| CrashLoop {
+                crashes: it.crashes,
+                next_start: it.next_start.map(|at| self.wall_clock(at)),
+            }),
             last_failure: self.memory.last_failure.clone(),
         };
         let is_new = !snapshot.is_restoring && self.reports.borrow().as_ref() != Some(&report);
@@ -111,7 +121,9 @@ impl Agent {
             self.status.send_modify(|status| {
                 (status.healthy, status.report) = (snapshot.healthy, Some(report.clone()));
             });
-            self.reports.send_replace(Some(report));
+            if !self.updating.is_unknown {
+                self.reports.send_replace(Some(report));
+            }
         } else if self.status.borrow().healthy != snapshot.healthy {
             self.status.send_modify(|status| status.healthy = snapshot.healthy);
         }

@@ -15,20 +15,29 @@ use tokio::sync::mpsc;
 
 use super::Agent;
 use crate::launcher::choice::Chosen;
-use crate::launcher::protocol::ToLauncher;
+use crate::launcher::protocol::{LAUNCHER_VERSION, ToLauncher};
 use crate::link::Link;
 use crate::update::{Binaries, Event, FellBack, Home, Launcher, Updater, binary_at, own_binary};
 
 /// Which binary runs, and which one the launcher is, with where it lies.
-pub(super) type Identity = (AgentBinary, AgentBinary, PathBuf);
+pub(super) type Identity = io::Result<(AgentBinary, AgentBinary, PathBuf)>;
 
 /// The update core, once it is known which binary runs.
 #[derive(Debug, Default)]
 pub(super) struct Updating {
     updater: Option<Updater>,
+    /// It is being found out which binary runs, and nothing is reported until then: others would
+    /// take the agent for one that cannot be updated.
+    pub(super) is_unknown: bool,
     /// What the newest state that was seen names, if one was.
     wish: Option<Option<DesiredAgent>>,
     was_quiet: Option<bool>,
+}
+
+impl Updating {
+    pub(super) fn new(is_unknown: bool) -> Self {
+        Self { is_unknown, ..Self::default() }
+    }
 }
 
 /// Finds out which binary runs, beside the loop: megabytes are hashed. An agent without a launcher
@@ -38,22 +47,20 @@ pub(super) fn identify(link: &Link, told: mpsc::UnboundedSender<Identity>) {
         return;
     }
     let launcher = std::os::unix::process::parent_id();
-    tokio::task::spawn_blocking(move || match look(launcher) {
-        // Nobody hears it where the agent ends.
-        Ok(identity) => drop(told.send(identity)),
-        Err(error) => {
-            tracing::error!(%error, "this agent cannot be updated: which it is, is not known")
-        }
-    });
+    // Nobody hears it where the agent ends.
+    tokio::task::spawn_blocking(move || drop(told.send(look(launcher))));
 }
 
-fn look(launcher: u32) -> io::Result<Identity> {
+fn look(launcher: u32) -> Identity {
     let own = own_binary()?;
     // Whatever lies under the name by now, this is the program that the launcher is.
     let installed_at = PathBuf::from(format!("/proc/{launcher}/exe"));
     let installed = match same_file(&installed_at, Path::new("/proc/self/exe"))? {
         true => own.clone(),
-        false => binary_at(&installed_at, "")?,
+        false => {
+            let version = std::env::var(LAUNCHER_VERSION).map_err(io::Error::other)?;
+            binary_at(&installed_at, &version)?
+        }
     };
     Ok((own, installed, installed_at))
 }
@@ -72,17 +79,20 @@ impl Agent {
         store: Arc<dyn Store>,
         events: mpsc::UnboundedSender<Event>,
     ) {
+        self.updating.is_unknown = false;
         if let Err(error) = self.try_identified(identity, store, events) {
             tracing::error!("this agent cannot be updated: {error:#}");
+            self.publish();
         }
     }
 
     fn try_identified(
         &mut self,
-        (running, installed, installed_at): Identity,
+        identity: Identity,
         store: Arc<dyn Store>,
         events: mpsc::UnboundedSender<Event>,
     ) -> anyhow::Result<()> {
+        let (running, installed, installed_at) = identity?;
         let dir = self.dir.clone();
         let binaries = Binaries::new(store.clone(), dir.clone(), (installed.digest, installed_at))?;
         let fell_back = fell_back(&dir)?;

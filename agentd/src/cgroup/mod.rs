@@ -118,6 +118,19 @@ impl Delegated {
         Group::open(path)
     }
 
+    /// The group of version `id`, made anew, for a process to be made in it.
+    ///
+    /// A kernel that counts how often a group was killed (6.15 and later; seen on 6.18) kills at once
+    /// whatever `CLONE_INTO_CGROUP` makes in one that was: it compares with the count of the parent's
+    /// own group. The count of a new one is zero, as the agent's is.
+    ///
+    /// # Errors
+    /// `ResourceBusy` while a process is in it; what else the kernel says.
+    pub fn new_group(&self, id: u32) -> io::Result<Group> {
+        self.group(id)?.remove()?;
+        self.group(id)
+    }
+
     /// The groups that are there, an earlier agent's among them, by their versions' numbers.
     ///
     /// # Errors

@@ -146,6 +146,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "it is reaped by its handle")]
     fn a_child_is_reaped_with_its_end_and_another_s_is_not() {
         let mut child = Command::new("/bin/sh")
             .args(["-c", "read x; exit 7"])

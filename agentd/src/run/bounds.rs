@@ -81,7 +81,7 @@ impl Bounds {
         vec![("HOME", user.home.clone().into()), ("USER", name()), ("LOGNAME", name())]
     }
 
-    /// The version's cgroup, with its limits.
+    /// The version's cgroup with its limits, for a process to be made in it.
     pub(super) fn group(&self, id: VersionId, release: &Release) -> io::Result<Option<Group>> {
         let Some(cgroup) = &self.cgroup else {
             if let Some(limit) = first_limit(&release.settings) {
@@ -92,7 +92,7 @@ impl Bounds {
             }
             return Ok(None);
         };
-        let group = cgroup.group(id.0)?;
+        let group = cgroup.new_group(id.0)?;
         let cpu_millis = release.settings.cpu.map(|cores| cores.millis);
         let limits = Limits { memory: release.settings.memory.map(|memory| memory.0), cpu_millis };
         match group.limit(&limits) {
@@ -120,7 +120,8 @@ impl Bounds {
         let confined = confined.map(|(user, view)| Confined { user, binds_low_ports, view });
         let nofile = u64::from(settings.nofile);
         let sandbox = Sandbox::prepare(&Plan { nofile, confined })?;
-        if sandbox.nofile() < nofile {
+        // Nobody asked for the default.
+        if sandbox.nofile() < nofile && settings.nofile != Settings::default().nofile {
             let less = sandbox.nofile();
             tracing::warn!(less, "`nofile` is {nofile}, and this agent may give less");
         }

@@ -271,6 +271,7 @@ impl Runner {
             groups.iter().filter(|(_, group)| group.is_empty()).map(|(port, _)| *port).collect();
         drop(groups);
         self.close_groups(&unused);
+        self.bounds.discard(id);
     }
 
     /// Nobody listens on these ports any more.

@@ -26,5 +26,6 @@ mod tests;
 
 pub use machine::Machine;
 pub use types::{
-    Action, Event, Exit, Record, Retained, RunId, Snapshot, Time, VersionId, VersionView, Way,
+    Action, CrashLoop, Event, Exit, Record, Retained, RunId, Snapshot, Time, VersionId,
+    VersionView, Way,
 };

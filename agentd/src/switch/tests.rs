@@ -210,7 +210,16 @@ fn a_crashing_app_is_restarted_at_once_then_after_a_pause_that_doubles() {
         pauses.push((drive.now - before).as_secs());
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    let crash_loop = drive.machine.snapshot().crash_loop.unwrap();
+    assert_eq!((crash_loop.crashes, crash_loop.next_start), (9, None));
     drive.now += Time::from_secs(60);
+    assert_eq!(drive.step(exited(1, 1)), ["crashed v1"], "a minute without being ready is none");
+    let next_start = drive.machine.snapshot().crash_loop.unwrap().next_start;
+    assert_eq!(next_start, Some(drive.now + Time::from_secs(60)));
+    drive.wake();
+    drive.step(Event::Ready(VersionId(1)));
+    assert_eq!(drive.wake(), [""; 0], "it is woken to forget");
+    assert_eq!(drive.machine.snapshot().crash_loop, None);
     let said = drive.step(exited(1, 1));
     assert_eq!(said, ["crashed v1", "start 1"], "a minute of health, and it starts at once again");
 }

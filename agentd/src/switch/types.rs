@@ -183,8 +183,19 @@ pub struct Snapshot {
     /// A release has failed, and the version that was ended for it is not ready again yet: whoever
     /// hears of the failure is to find the old version serving.
     pub is_restoring: bool,
+    /// The serving version crashes again and again.
+    pub crash_loop: Option<CrashLoop>,
     /// Whether the load balancer may send connections here.
     pub healthy: bool,
+}
+
+/// A version that crashes again and again, without a minute of health in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashLoop {
+    /// How often in a row.
+    pub crashes: u32,
+    /// When it is started again, if it does not run.
+    pub next_start: Option<Time>,
 }
 
 /// One version as others see it.

@@ -211,7 +211,7 @@ impl Machine {
     pub(super) fn ready(&mut self, now: Time, id: VersionId, actions: &mut Vec<Action>) {
         match std::mem::replace(&mut self.switch, Switch::Rest) {
             Switch::Starting { mut next, before, note, .. } if next.id == id => {
-                next.become_ready();
+                next.become_ready(now);
                 let until = now + next.release.settings.health_window.0;
                 let is_beside = matches!(before, Before::Beside(_));
                 if is_beside && next.release.settings.canary_share.per_mille > 0 {
@@ -221,13 +221,13 @@ impl Machine {
             }
             // It was started again just before it was switched away from.
             Switch::Settling { before: Before::Beside(Some(mut old)), until } if old.id == id => {
-                old.become_ready();
+                old.become_ready(now);
                 self.switch = Switch::Settling { before: Before::Beside(Some(old)), until };
             }
             other => {
                 self.switch = other;
                 if let Some(version) = self.serving.as_mut().filter(|version| version.id == id) {
-                    version.become_ready();
+                    version.become_ready(now);
                     self.is_restoring = false;
                 }
             }

@@ -202,7 +202,8 @@ impl Machine {
             Leaving::Terminated { kill_at } => kill_at,
             Leaving::Killed => None,
         });
-        switch.into_iter().chain(restart).chain(leaving).min()
+        let recovery = self.serving.as_ref().and_then(Version::recovers_at);
+        switch.into_iter().chain(restart).chain(recovery).chain(leaving).min()
     }
 
     /// What others may know.
@@ -220,6 +221,7 @@ impl Machine {
             serving: self.serving.as_ref().map(Version::view),
             draining: reserve.into_iter().chain(retiring).map(Version::view).collect(),
             is_restoring: self.is_restoring,
+            crash_loop: self.serving.as_ref().and_then(Version::crash_loop),
             healthy: self.stopping.is_none() && self.serving.as_ref().is_some_and(ready),
         }
     }
@@ -296,6 +298,7 @@ impl Machine {
 
     fn restart_serving(&mut self, now: Time, actions: &mut Vec<Action>) {
         let Some(version) = &mut self.serving else { return };
+        version.recover(now);
         if let Process::RestartAt(at) = version.process
             && at <= now
             && self.stopping.is_none()

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use deploy::release::Release;
 use serde::{Deserialize, Serialize};
 
-use super::super::types::{Time, VersionId, VersionView};
+use super::super::types::{CrashLoop, Time, VersionId, VersionView};
 
 /// Restarts of a crashing app: at once, then after 1 s, doubling to this.
 const BACK_OFF_MAX: Time = Time::from_secs(60);
 
-/// A process that has lived this long starts anew at once when it ends.
+/// A process that has been ready this long starts anew at once when it ends.
 const HEALTHY_AFTER: Time = Time::from_secs(60);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub(super) enum Process {
     None,
     /// It ended, and the next is started then.
     RestartAt(Time),
-    /// It runs since then.
+    /// It runs since then; once it is ready, it is that since then.
     Up { since: Time, ready: bool },
 }
 
@@ -118,19 +118,41 @@ impl Version {
         VersionView { id: self.id, release: self.release.number, restarts: self.restarts }
     }
 
-    pub(super) fn become_ready(&mut self) {
-        if let Process::Up { ready, .. } = &mut self.process {
-            *ready = true;
+    pub(super) fn become_ready(&mut self, now: Time) {
+        if matches!(self.process, Process::Up { ready: false, .. }) {
+            self.process = Process::Up { since: now, ready: true };
         }
+    }
+
+    /// When it has been healthy for so long that its crashes are forgotten, if there were any.
+    pub(super) fn recovers_at(&self) -> Option<Time> {
+        match self.process {
+            Process::Up { since, ready: true } if self.crashes_in_a_row > 0 => {
+                Some(since + HEALTHY_AFTER)
+            }
+            Process::None | Process::RestartAt(_) | Process::Up { .. } => None,
+        }
+    }
+
+    pub(super) fn recover(&mut self, now: Time) {
+        if self.recovers_at().is_some_and(|at| at <= now) {
+            self.crashes_in_a_row = 0;
+        }
+    }
+
+    /// Its crashes in a row, where they are so many that its starts wait, and when the next one is.
+    pub(super) fn crash_loop(&self) -> Option<CrashLoop> {
+        let next_start = match self.process {
+            Process::RestartAt(at) => Some(at),
+            Process::None | Process::Up { .. } => None,
+        };
+        let crashes = self.crashes_in_a_row;
+        (crashes > 1).then_some(CrashLoop { crashes, next_start })
     }
 
     /// Its process has ended by itself: the next is started at once, or after a pause that grows.
     pub(super) fn back_off(&mut self, now: Time) {
-        if let Process::Up { since, .. } = self.process
-            && now.saturating_sub(since) >= HEALTHY_AFTER
-        {
-            self.crashes_in_a_row = 0;
-        }
+        self.recover(now);
         let pause = match self.crashes_in_a_row {
             0 => Time::ZERO,
             crashes => Time::from_secs(1 << (crashes - 1).min(6)).min(BACK_OFF_MAX),

@@ -10,7 +10,7 @@ use deploy::desired_agent::DesiredAgent;
 use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
-use deploy::report::{Agent, AgentUpdate, BadAgent, Failure, Report, Version};
+use deploy::report::{Agent, AgentUpdate, BadAgent, CrashLoop, Failure, Report, Version};
 use deploy::store::Store;
 use serde::Serialize;
 
@@ -88,6 +88,9 @@ pub(super) struct InstanceStatus {
     pub(super) old_view: Option<Duration>,
     /// Versions that finish their requests.
     pub(super) draining: Vec<Version>,
+    /// Its app crashes again and again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) crash_loop: Option<CrashLoop>,
     pub(super) last_failure: Option<Failure>,
 }
 
@@ -202,6 +205,7 @@ fn status(
         looked: report.and_then(|report| report.looked),
         old_view: now.and_then(Report::old_view),
         draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
+        crash_loop: now.and_then(|report| report.crash_loop),
         last_failure: report.and_then(|report| report.last_failure.clone()),
     }
 }

@@ -1,6 +1,7 @@
 //! The table that people read. Pure.
 
 use deploy::Timestamp;
+use deploy::report::CrashLoop;
 
 use super::agents;
 use super::snapshot::{InstanceStatus, Snapshot};
@@ -37,6 +38,7 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
         }));
     }
     lines.extend(agents::bad(snapshot));
+    lines.extend(snapshot.instances.iter().filter_map(|one| crash_loop(one, now)));
     if !snapshot.to_sync.is_empty() {
         lines.push(format!("\n`engr {} sync` would:", snapshot.app));
         lines.extend(snapshot.to_sync.iter().cloned());
@@ -104,6 +106,15 @@ fn release(one: &InstanceStatus) -> String {
     }
 }
 
+/// How often it has crashed, and when it is tried again.
+fn crash_loop(one: &InstanceStatus, now: Timestamp) -> Option<String> {
+    let CrashLoop { crashes, next_start } = one.crash_loop?;
+    let next = next_start.map_or_else(String::new, |at| {
+        format!(", and is started again in {}", when::length(when::between(now, at)))
+    });
+    Some(format!("the app on {} has crashed {crashes} times in a row{next}", one.name))
+}
+
 fn failure(one: &InstanceStatus, now: Timestamp) -> String {
     one.last_failure.as_ref().map_or_else(
         || "-".to_owned(),
@@ -147,6 +158,7 @@ mod tests {
             looked: None,
             old_view: None,
             draining: Vec::new(),
+            crash_loop: None,
             last_failure: None,
         }
     }

@@ -91,6 +91,11 @@ impl Agent {
         Self { child, health: config.health.expect("an address to ask it at"), log }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it says of itself, once it does.
     pub fn report(&self) -> Option<Report> {
         report(self.health).ok().flatten()

@@ -9,7 +9,7 @@ mod status;
 mod turn;
 mod wait;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use std::thread;
 use deploy::agent_config::InstanceDir;
 use deploy::artifact::{Manifest, pack};
 use deploy::local_fleet::LocalDir;
-use deploy::log_line::LogLine;
+use deploy::log_line::{LogLine, Stream};
 use deploy::release::Artifact;
 use deploy::store::{Directory, Expect, Gcs, Store};
 use deploy::{Digest, layout};
@@ -341,6 +341,31 @@ impl Fleet {
                         .unwrap_or_else(|error| panic!("{error} in {}: {line}", file.display()))
                 }));
             }
+        }
+        lines
+    }
+
+    /// Each process of the app counts its lines on each stream (`TEST_LINES`); every number must be
+    /// there once. Gives how many lines there are.
+    ///
+    /// # Panics
+    /// When one is missing, or there twice.
+    #[track_caller]
+    pub fn assert_lines_whole(&self) -> usize {
+        let mut counted: HashMap<(String, bool), u64> = HashMap::new();
+        let mut lines = 0;
+        for line in self.log_lines() {
+            let Some((pid, number)) =
+                line.text.strip_prefix("line ").and_then(|rest| rest.split_once(' '))
+            else {
+                continue;
+            };
+            let number: u64 = number.parse().expect("a number");
+            let stream = (pid.to_owned(), line.stream == Stream::Out);
+            let last = counted.entry(stream.clone()).or_default();
+            assert_eq!(number, *last + 1, "{stream:?}");
+            *last = number;
+            lines += 1;
         }
         lines
     }

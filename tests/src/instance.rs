@@ -47,6 +47,10 @@ pub struct Setup {
     pub settle: Duration,
     /// Who starts the agent anew.
     pub life: Life,
+    /// What follows the executable on its command line.
+    pub args: Vec<String>,
+    /// It serves no port, and says nothing of its readiness.
+    pub is_worker: bool,
 }
 
 /// A running instance. All of it ends with the value.
@@ -128,6 +132,11 @@ impl Instance {
         Ok(())
     }
 
+    /// The process that was started for the instance: its launcher, or its agent.
+    pub fn launcher(&self) -> u32 {
+        self.agent.id()
+    }
+
     /// What the agent says of itself, if it answers.
     pub fn report(&self) -> Option<Report> {
         self.agent.report()
@@ -179,7 +188,8 @@ async fn upload(setup: &Setup, store: &Directory, folder: &Path) -> anyhow::Resu
     let health =
         asked.then(|| Health { path: "/health".to_owned(), timeout: default_health_timeout() });
     let settings = Settings {
-        ports: setup.ports.to_vec(),
+        args: setup.args.clone(),
+        ports: if setup.is_worker { Vec::new() } else { setup.ports.to_vec() },
         health,
         health_window: Span(setup.health_window),
         settle: Span(setup.settle),

@@ -2,12 +2,10 @@
 //! as the same process, what was under way is finished, no second copy runs, and every line is there
 //! once.
 
-use std::collections::HashMap;
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use deploy::log_line::Stream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -46,27 +44,6 @@ fn serves(fleet: &Fleet) -> (u64, u32) {
     (release, pid)
 }
 
-/// Each process of the app counts its lines on each stream; every number must be there once.
-#[track_caller]
-fn assert_lines_whole(fleet: &Fleet) -> usize {
-    let mut counted: HashMap<(String, bool), u64> = HashMap::new();
-    let mut lines = 0;
-    for line in fleet.log_lines() {
-        let Some((pid, number)) =
-            line.text.strip_prefix("line ").and_then(|rest| rest.split_once(' '))
-        else {
-            continue;
-        };
-        let number: u64 = number.parse().expect("a number");
-        let stream = (pid.to_owned(), line.stream == Stream::Out);
-        let last = counted.entry(stream.clone()).or_default();
-        assert_eq!(number, *last + 1, "{stream:?}");
-        *last = number;
-        lines += 1;
-    }
-    lines
-}
-
 fn fleet() -> Fleet {
     let mut fleet = Fleet::alone(1).with_test_app("engineer");
     fleet.must(&["env:set", "TEST_LINES=200", "--stage"]);
@@ -95,7 +72,7 @@ fn a_hundred_times_while_it_switches() {
     let (release, _) = serves(&fleet);
     assert_eq!(release, 1 + KILLS.div_ceil(3) as u64);
     loads.assert_none_failed(&fleet);
-    let lines = assert_lines_whole(&fleet);
+    let lines = fleet.assert_lines_whole();
     println!("{lines} lines");
     assert!(lines > 1_000);
 }
@@ -115,7 +92,7 @@ fn while_nothing_else_happens() {
     let status = fleet.status();
     assert_eq!(status.instances[0].restarts, 0, "{}", fleet.story());
     loads.assert_none_failed(&fleet);
-    assert_lines_whole(&fleet);
+    fleet.assert_lines_whole();
 }
 
 /// The app ends while no agent lives: the next one learns how, and starts it anew.
@@ -144,7 +121,7 @@ fn and_the_app_meanwhile() {
     assert_eq!(failure.signal, Some(Signal::SIGABRT as i32), "{}", fleet.story());
     assert!(!failure.last_lines.is_empty());
     serves(&fleet);
-    assert_lines_whole(&fleet);
+    fleet.assert_lines_whole();
 }
 
 /// The whole of an instance's own processes: what is left is the app, which serves on by itself.
@@ -166,5 +143,5 @@ fn together_with_its_launcher() {
     fleet.must(&["restart"]);
     let (next, other) = serves(&fleet);
     assert!(next == release + 1 && other != app);
-    assert_lines_whole(&fleet);
+    fleet.assert_lines_whole();
 }

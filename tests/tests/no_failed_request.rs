@@ -64,6 +64,8 @@ fn setup(program: PathBuf, mode: &str, host: IpAddr) -> Setup {
         health_window: Duration::from_millis(50),
         settle: Duration::from_millis(50),
         life: Life::Alone,
+        args: Vec::new(),
+        is_worker: false,
     }
 }
 

@@ -79,6 +79,13 @@ impl Runner {
             (_, false) => (!others_are_seen || !self.addresses(ports).all(can_bind_beside))
                 .then_some("it binds its port by itself, without SO_REUSEPORT"),
         };
+        let overlaps_by_itself = note.is_none() && !is_handed && others_bind && !ports.is_empty();
+        if overlaps_by_itself && !migrates() {
+            tracing::warn!(
+                "connections to the old version's queue are reset when it closes: \
+                 `sysctl net.ipv4.tcp_migrate_req=1` gives them to the new one"
+            );
+        }
         let way = match note {
             None => Way::Overlap,
             Some(note) => {
@@ -110,6 +117,13 @@ impl Runner {
             )),
         }
     }
+}
+
+/// Whether the kernel gives connections in the queue of a socket that closes to others of its group
+/// (Documentation/networking/ip-sysctl.rst). One that does not say does not.
+fn migrates() -> bool {
+    let set = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req");
+    set.is_ok_and(|set| set.trim() == "1")
 }
 
 fn look(fetcher: &Fetcher, digest: &Digest) -> Result<Found, String> {

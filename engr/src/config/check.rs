@@ -348,7 +348,7 @@ mod tests {
                 "`drain` is -1, and must be a length of time (5s, 500ms, 2m, or a number of seconds)",
             ),
             (json!({"drain": 1_000_000}), "`drain` is 277h 46m 40s, and may be 24h at most"),
-            (json!({"ready-within": 0}), "`ready-within` is 0, and nothing is ready in no time"),
+            (json!({"ready-within": 0}), "`ready-within` is 0, and nothing happens in no time"),
             (
                 json!({"include": ["../secrets"]}),
                 "`include` names \"../secrets\", and takes only paths inside the folder of engr.json",

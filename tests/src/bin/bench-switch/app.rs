@@ -65,6 +65,8 @@ impl App {
             health_window: Duration::from_millis(20),
             settle: Duration::from_millis(20),
             life,
+            args: Vec::new(),
+            is_worker: false,
         })
     }
 }

@@ -233,6 +233,7 @@ fn config_shows_what_is_set_and_what_holds_without() {
     graceful-shutdown  true
     ready-within       1m  (default)
     health-window      200ms  (default)
+    canary-share       0%  (default)
     settle             3s  (default)
     stop-timeout       5s  (default)
     shutdown-delay     10s  (default)
@@ -243,7 +244,7 @@ fn config_shows_what_is_set_and_what_holds_without() {
     tags               http-server a
     (0)
     $ engr jobs config --json
-    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","settle":"3s","stop-timeout":"5s","shutdown-delay":"10s","shutdown-timeout":"1m","nofile":65536,"poll-interval":"5s","instance-count":1}}
+    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","canary-share":"0%","settle":"3s","stop-timeout":"5s","shutdown-delay":"10s","shutdown-timeout":"1m","nofile":65536,"poll-interval":"5s","instance-count":1}}
     (0)
     $ engr web config:get graceful-shutdown
     true

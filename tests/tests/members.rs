@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tests::fleet::{Fleet, end, until};
+use tests::fleet::{Fleet, LIMIT, end, until, within};
 
 /// Says what it is, forks away into a session of its own, and stays.
 const SCRIPT: &str = "#!/bin/sh
@@ -62,10 +62,13 @@ fn an_app_is_its_user_where_the_agent_is_told_so() {
     config["user"] = json!("nobody");
     fs::write(dir.config(), config.to_string()).unwrap();
     kill(Pid::from_raw(agent.cast_signed()), Signal::SIGTERM).unwrap();
-    until("the agent is gone", || fleet.app_processes().is_empty().then_some(()));
+    // Not the app alone: an agent that is still ending needs no start.
+    let is_down = || fleet.status().instances[0].phase == "down" && fleet.processes().is_empty();
+    until("the agent is gone", || is_down().then_some(()));
     fs::remove_file(dir.app_state().join("kept")).unwrap();
     fleet.must(&["sync"]);
-    until("it serves", || (fleet.status().instances[0].phase == "serving").then_some(()));
+    let serves = || (fleet.status().instances[0].phase == "serving").then_some(());
+    within(LIMIT, serves).unwrap_or_else(|| panic!("it does not serve\n{}", fleet.story()));
     let all = said(&fleet, first);
     let second = &all[lines.len()..];
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.to_string();

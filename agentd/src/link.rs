@@ -17,8 +17,11 @@ use tokio::sync::Notify;
 use crate::launcher::protocol::{self, Ended, LINK, ToAgent, ToLauncher};
 use crate::switch::Exit;
 
-/// How long after a process's end its parent may take to say how it ended.
-const ENDED_WITHIN: Duration = Duration::from_secs(2);
+/// How long after a process's end its parent may take to say how it ended. One that had ended before
+/// the launcher gave what it knew is known, or its word is on its way.
+pub const ENDED_WITHIN: Duration = Duration::from_secs(2);
+/// See [`ENDED_WITHIN`].
+pub const ENDED_BEFORE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Descriptors that were held, by name.
 pub type Held = HashMap<String, OwnedFd>;
@@ -89,8 +92,9 @@ impl Link {
         }
     }
 
-    /// How a process ended that was not this agent's child. `None`: nobody knows.
-    pub async fn ended(&self, pid: u32) -> Option<Exit> {
+    /// How a process ended that was not this agent's child, if that is told within the time. `None`:
+    /// nobody knows.
+    pub async fn ended(&self, pid: u32, within: Duration) -> Option<Exit> {
         let launcher = self.0.as_ref()?;
         let told = async {
             loop {
@@ -102,7 +106,7 @@ impl Link {
                 }
             }
         };
-        let Ended { code, signal, .. } = tokio::time::timeout(ENDED_WITHIN, told).await.ok()?;
+        let Ended { code, signal, .. } = tokio::time::timeout(within, told).await.ok()?;
         Some(Exit { code, signal, ..Exit::default() })
     }
 

@@ -277,6 +277,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         "artifact",
         "claim",
         "lock",
+        "agent",
         "environment_staged",
         "address",
         "addresses",

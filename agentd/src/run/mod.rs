@@ -96,6 +96,8 @@ struct Process {
     /// See [`crate::process::handle::start_time`].
     start: u64,
     members: Members,
+    /// It had ended when this agent took it over, and the news is on its way.
+    had_ended: bool,
     started: Timestamp,
     is_ready: bool,
     /// What it says that it does.
@@ -332,7 +334,7 @@ impl Runner {
     /// The version's process, and since when it runs.
     pub fn process(&self, id: VersionId) -> Option<(u32, Timestamp)> {
         let process = self.versions.get(&id)?.process.as_ref()?;
-        Some((process.pid, process.started))
+        (!process.had_ended).then_some((process.pid, process.started))
     }
 
     /// The version's last lines.

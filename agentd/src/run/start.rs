@@ -233,6 +233,7 @@ impl Runner {
             .map(Arc::new);
         let members = self.bounds.members(&self.dir, id, run, (pid, start));
         let members = members.map_err(|error| format!("its cgroup is not to be had: {error}"))?;
+        let had_ended = handle.is_none();
         let (end, ended) = watch::channel(false);
         let outputs = [Stream::Out, Stream::Err]
             .map(|stream| self.capture(id, run, stream))
@@ -277,6 +278,7 @@ impl Runner {
             pid,
             start,
             members,
+            had_ended,
             started,
             is_ready,
             status,

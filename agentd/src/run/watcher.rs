@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::bounds::{KILLED_WITHIN, ran_out_of_memory};
 use super::{News, lock};
 use crate::drain::Sockets;
-use crate::link::Link;
+use crate::link::{ENDED_BEFORE_WITHIN, ENDED_WITHIN, Link};
 use crate::logs::LastLines;
 use crate::members::Members;
 use crate::notices::{Notice, NotifySocket};
@@ -197,7 +197,7 @@ impl Watcher {
     async fn ended(&self) -> Exit {
         let Some(handle) = &self.handle else {
             self.end_rest().await;
-            return self.link.ended(self.pid).await.unwrap_or_default();
+            return self.link.ended(self.pid, ENDED_BEFORE_WITHIN).await.unwrap_or_default();
         };
         if let Err(error) = handle.ended().await {
             tracing::error!(%error, pid = self.pid, "the app's end cannot be waited for");
@@ -208,7 +208,7 @@ impl Watcher {
         match handle.reap() {
             Ok(Some(exit)) => exit,
             // Another one's child: an agent before this one has started it.
-            Ok(None) => self.link.ended(self.pid).await.unwrap_or_default(),
+            Ok(None) => self.link.ended(self.pid, ENDED_WITHIN).await.unwrap_or_default(),
             Err(error) => {
                 tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
                 Exit::default()

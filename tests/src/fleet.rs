@@ -276,7 +276,8 @@ impl Fleet {
             assert_eq!(instance.release, Some(release), "{instance:#?}");
             let pid = instance.pid.unwrap_or_else(|| panic!("no process: {instance:#?}"));
             let of = left::variable(pid, "ENGR_VERSION");
-            assert_eq!(of.as_deref(), Some(&*release.to_string()), "process {pid}");
+            let expected = release.to_string();
+            assert_eq!(of, Some(expected), "process {pid}:\n{}", self.story());
         }
         if self.settings.get("server") == Some(&json!(false)) {
             return;

@@ -2,7 +2,7 @@
 
 use deploy::Timestamp;
 use deploy::release::Release;
-use deploy::report::{CrashLoop, Ending, Failure, Report, Stage, Version as VersionReport};
+use deploy::report::{CrashLoop, Ending, Failure, Phase, Report, Stage, Version as VersionReport};
 
 use super::Agent;
 use crate::switch::{Exit, Record, Time, VersionView};
@@ -96,7 +96,11 @@ impl Agent {
 
     /// Hands the newest report on, if it says anything new.
     pub(super) fn publish(&self) {
-        let snapshot = self.machine.snapshot();
+        let mut snapshot = self.machine.snapshot();
+        if snapshot.serving.is_some_and(|version| self.runner.had_ended(version.id)) {
+            // It ended while no agent lived. The core is about to hear of it.
+            (snapshot.healthy, snapshot.phase) = (false, Phase::Starting);
+        }
         let addresses = self.newest.as_ref().map(|newest| self.runner.shown_addresses(newest));
         let report = Report {
             instance: self.instance.clone(),

@@ -337,6 +337,13 @@ impl Runner {
         (!process.had_ended).then_some((process.pid, process.started))
     }
 
+    /// Whether the version's process had ended when this agent took it over, and the news of it is on
+    /// its way.
+    pub fn had_ended(&self, id: VersionId) -> bool {
+        let process = self.versions.get(&id).and_then(|version| version.process.as_ref());
+        process.is_some_and(|process| process.had_ended)
+    }
+
     /// The version's last lines.
     pub fn last_lines(&self, id: VersionId) -> Vec<String> {
         self.versions.get(&id).map(|version| version.last_lines.get()).unwrap_or_default()

@@ -233,7 +233,7 @@ impl Runner {
             .map(Arc::new);
         let members = self.bounds.members(&self.dir, id, run, (pid, start));
         let members = members.map_err(|error| format!("its cgroup is not to be had: {error}"))?;
-        let had_ended = handle.is_none();
+        let had_ended = handle.as_ref().is_none_or(|handle| !handle.is_alive());
         let (end, ended) = watch::channel(false);
         let outputs = [Stream::Out, Stream::Err]
             .map(|stream| self.capture(id, run, stream))
@@ -244,6 +244,7 @@ impl Runner {
         let release = version.release.clone();
         let watcher = Watcher {
             id,
+            had_ended,
             run,
             pid,
             handle,

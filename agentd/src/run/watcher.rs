@@ -49,6 +49,8 @@ pub(super) struct Watcher {
     pub(super) members: Members,
     /// The run's folder.
     pub(super) traces: PathBuf,
+    /// It had ended when the agent began to look after it.
+    pub(super) had_ended: bool,
     pub(super) link: Link,
     pub(super) news: UnboundedSender<News>,
     pub(super) address: Option<SocketAddr>,
@@ -195,9 +197,10 @@ impl Watcher {
     }
 
     async fn ended(&self) -> Exit {
+        let within = if self.had_ended { ENDED_BEFORE_WITHIN } else { ENDED_WITHIN };
         let Some(handle) = &self.handle else {
             self.end_rest().await;
-            return self.link.ended(self.pid, ENDED_BEFORE_WITHIN).await.unwrap_or_default();
+            return self.link.ended(self.pid, within).await.unwrap_or_default();
         };
         if let Err(error) = handle.ended().await {
             tracing::error!(%error, pid = self.pid, "the app's end cannot be waited for");
@@ -208,7 +211,7 @@ impl Watcher {
         match handle.reap() {
             Ok(Some(exit)) => exit,
             // Another one's child: an agent before this one has started it.
-            Ok(None) => self.link.ended(self.pid, ENDED_WITHIN).await.unwrap_or_default(),
+            Ok(None) => self.link.ended(self.pid, within).await.unwrap_or_default(),
             Err(error) => {
                 tracing::error!(%error, pid = self.pid, "cannot learn how the app ended");
                 Exit::default()

@@ -1,7 +1,7 @@
 //! What an app says of itself on its notify socket: the protocol of sd_notify(3).
 //!
 //! Only the app's own processes are heard: the kernel tells who sent a datagram, and the sender must
-//! belong to the session that the app's first process leads.
+//! belong to the session that the app's first process leads, or be known as one that it has forked.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -100,16 +100,18 @@ impl NotifySocket {
         &self.name
     }
 
-    /// Waits for what a process of the session of `leader` says next. It stays what is said next
-    /// until [`Self::done`]: an agent that dies before it has acted on it leaves it to another.
+    /// Waits for what a process of the session of `leader` says next, or another of which `is_own`
+    /// says that it is the app's. It stays what is said next until [`Self::done`]: an agent that dies before it has acted on it leaves it to another.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn next(&self, leader: u32) -> io::Result<Vec<Notice>> {
+    pub async fn next(&self, leader: u32, is_own: impl Fn(u32) -> bool) -> io::Result<Vec<Notice>> {
         loop {
             let look = || receive(&self.socket, MsgFlags::MSG_PEEK);
             let (datagram, sender) = self.socket.async_io(Interest::READABLE, look).await?;
-            if sender.is_some_and(|sender| is_of_session(sender.pid(), leader)) {
+            let may_speak =
+                |pid: i32| is_of_session(pid, leader) || u32::try_from(pid).is_ok_and(&is_own);
+            if sender.is_some_and(|sender| may_speak(sender.pid())) {
                 return Ok(Notice::all_of(&datagram));
             }
             tracing::debug!(?sender, "somebody else speaks for the app, and is not heard");
@@ -149,7 +151,7 @@ fn receive(
     Ok((bytes[..length].to_vec(), sender))
 }
 
-/// Every process of the app belongs to the session that its first process leads.
+/// Most processes of an app belong to the session that its first process leads.
 fn is_of_session(pid: i32, leader: u32) -> bool {
     getsid(Some(Pid::from_raw(pid)))
         .is_ok_and(|session| i64::from(session.as_raw()) == i64::from(leader))
@@ -184,12 +186,15 @@ mod tests {
         let socket = NotifySocket::take_over(held).unwrap();
         let session = getsid(None).unwrap().as_raw().cast_unsigned();
         for _ in 0..2 {
-            assert_eq!(socket.next(session).await.unwrap(), [Notice::Ready]);
+            assert_eq!(socket.next(session, |_| false).await.unwrap(), [Notice::Ready]);
         }
         socket.done().unwrap();
-        let other = tokio::time::timeout(Duration::from_millis(50), socket.next(session + 1));
+        let other =
+            tokio::time::timeout(Duration::from_millis(50), socket.next(session + 1, |_| false));
         assert!(other.await.is_err());
         app.send_to_addr(b"STATUS=y", &to).unwrap();
-        assert_eq!(socket.next(session).await.unwrap(), [Notice::Status("y".into())]);
+        let known = socket.next(session + 1, |pid| pid == std::process::id()).await.unwrap();
+        assert_eq!(known, [Notice::Status("y".into())]);
+        assert_eq!(socket.next(session, |_| false).await.unwrap(), [Notice::Status("y".into())]);
     }
 }

@@ -72,7 +72,7 @@ impl Watcher {
     ) {
         let heard = async || -> io::Result<()> {
             loop {
-                for notice in notify.next(self.pid).await? {
+                for notice in notify.next(self.pid, |pid| self.members.has(pid)).await? {
                     if notice == Notice::Ready {
                         std::fs::write(&ready, "")?;
                         said.send_replace(true);

@@ -38,6 +38,9 @@ pub struct Instance {
     pub agent_pid: Option<u32>,
     /// Versions that finish their requests.
     pub draining: Vec<Version>,
+    /// What the app says that it does.
+    #[serde(default)]
+    pub app_status: Option<String>,
     /// The newest failure.
     pub last_failure: Option<Failure>,
 }

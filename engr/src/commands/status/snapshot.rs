@@ -88,6 +88,9 @@ pub(super) struct InstanceStatus {
     pub(super) old_view: Option<Duration>,
     /// Versions that finish their requests.
     pub(super) draining: Vec<Version>,
+    /// What its app says that it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) app_status: Option<String>,
     /// Its app crashes again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) crash_loop: Option<CrashLoop>,
@@ -192,6 +195,7 @@ fn status(
         },
         pid: serving.map(|version| version.pid),
         started: serving.map(|version| version.started),
+        app_status: serving.and_then(|version| version.status.clone()),
         restarts: serving.map_or(0, |version| version.restarts),
         address: addresses.first().cloned(),
         addresses,

@@ -159,6 +159,7 @@ mod tests {
             old_view: None,
             draining: Vec::new(),
             crash_loop: None,
+            app_status: None,
             last_failure: None,
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Agent {
     pub(super) heard: Instant,
     /// Where it is talked with, as long as it can be.
     pub(super) link: Option<OwnedFd>,
+    /// It was killed here, and its end is waited for.
+    pub(super) is_killed: bool,
 }
 
 /// A pair of sockets for messages, both closed on exec.
@@ -63,11 +65,17 @@ impl Agent {
         }
         let child = command.spawn()?;
         let (pid, now) = (child.id().cast_signed(), Instant::now());
-        Ok(Self { pid, born: now, heard: now, link: Some(ours) })
+        Ok(Self { pid, born: now, heard: now, link: Some(ours), is_killed: false })
     }
 
     pub(super) fn silent_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.heard)
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        self.is_killed = true;
+        self.signal(Signal::SIGKILL);
     }
 
     /// Signals it. It is not reaped yet, so the number is its own.

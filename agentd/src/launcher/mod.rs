@@ -134,13 +134,15 @@ impl Launcher {
             self.start_at = None;
             self.start()?;
         }
-        let Some(agent) = &self.agent else { return Ok(()) };
+        let Some(agent) = self.agent.as_mut().filter(|agent| !agent.is_killed) else {
+            return Ok(());
+        };
         if agent.silent_for(now) > SILENT_MAX {
             eprintln!("agentd: the agent (process {}) hangs, and is killed", agent.pid);
-            agent.signal(Signal::SIGKILL);
+            agent.kill();
         } else if self.choice.is_overdue(now) {
             eprintln!("agentd: the agent on trial has not said that it is good, and is killed");
-            agent.signal(Signal::SIGKILL);
+            agent.kill();
         }
         Ok(())
     }
@@ -163,8 +165,11 @@ impl Launcher {
 
     fn wait(&self, signals: &SignalFd) -> anyhow::Result<()> {
         let now = Instant::now();
-        let overdue = self.agent.as_ref().map(|agent| agent.heard + SILENT_MAX);
-        let due = [self.start_at, overdue, self.choice.overdue_at()].into_iter().flatten().min();
+        // One that was killed ends by itself.
+        let living = self.agent.as_ref().filter(|agent| !agent.is_killed);
+        let overdue = living.map(|agent| agent.heard + SILENT_MAX);
+        let trial = living.and_then(|_| self.choice.overdue_at());
+        let due = [self.start_at, overdue, trial].into_iter().flatten().min();
         let timeout = due.map_or(PollTimeout::NONE, |at| {
             // Rounded up: to wake too early would be to wake over and over.
             let millis = at.saturating_duration_since(now).as_millis() + 1;

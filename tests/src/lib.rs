@@ -14,6 +14,7 @@ pub mod google;
 pub mod instance;
 pub mod launch;
 pub mod loads;
+pub mod machine;
 pub mod mounts;
 pub mod relay;
 pub mod running;

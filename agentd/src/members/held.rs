@@ -1,7 +1,7 @@
 //! A process held by a descriptor, so that no signal meets another one of the same number.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -63,6 +63,11 @@ impl Held {
             error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             error => Err(error),
         }
+    }
+
+    /// The descriptor itself.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     /// Waits until it has ended.

@@ -1,22 +1,19 @@
 //! A process that is held by a descriptor, so that it cannot become another one.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
+use crate::members::Held;
 use crate::switch::Exit;
 
 /// The leader of a session that the agent, or an agent before it, has started.
 #[derive(Debug)]
 pub struct Handle {
-    pid: u32,
     start: u64,
-    pidfd: OwnedFd,
+    held: Held,
 }
 
 impl Handle {
@@ -26,27 +23,15 @@ impl Handle {
     /// # Errors
     /// What the kernel says.
     pub fn open(pid: u32, start: u64) -> io::Result<Option<Self>> {
-        // SAFETY: the call takes two numbers and gives a new descriptor or -1.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        if pidfd < 0 {
-            let error = io::Error::last_os_error();
-            return match error.raw_os_error() {
-                // EINVAL: a thread, not a process, has the number now.
-                Some(libc::ESRCH | libc::EINVAL) => Ok(None),
-                _ => Err(error),
-            };
-        }
-        let pidfd = RawFd::try_from(pidfd).map_err(io::Error::other)?;
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        let Some(held) = Held::open(pid)? else { return Ok(None) };
         // Asked after the descriptor was there: what it says is of the process that is held, or of
         // nobody.
-        Ok((start_time(pid)? == Some(start)).then_some(Self { pid, start, pidfd }))
+        Ok((start_time(pid)? == Some(start)).then_some(Self { start, held }))
     }
 
     /// Its number.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.held.pid()
     }
 
     /// When it started: see [`start_time`].
@@ -56,8 +41,7 @@ impl Handle {
 
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
-        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut ended, PollTimeout::ZERO), Ok(0) | Err(_))
+        self.held.is_alive()
     }
 
     /// Waits until it has ended.
@@ -65,10 +49,7 @@ impl Handle {
     /// # Errors
     /// What the kernel says.
     pub async fn ended(&self) -> io::Result<()> {
-        let pidfd = self.pidfd.try_clone()?;
-        // SAFETY: the descriptor is owned by what it is registered with, and closed after it.
-        let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
-        ended.readable().await.map(drop)
+        self.held.ended().await
     }
 
     /// How it ended, if it is this process's child; then it is reaped. `None` for another's child,
@@ -78,7 +59,7 @@ impl Handle {
     /// What the kernel says.
     pub fn reap(&self) -> io::Result<Option<Exit>> {
         let exit = |code, signal| Some(Exit { code, signal, ..Exit::default() });
-        match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        match waitid(Id::PIDFd(self.held.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
             Ok(WaitStatus::Exited(_, code)) => Ok(exit(Some(code), None)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Ok(exit(None, Some(signal as i32))),
             Ok(_) | Err(Errno::ECHILD) => Ok(None),
@@ -92,8 +73,9 @@ impl Handle {
     /// What the kernel says; `EPERM` for who may not trace the process.
     pub fn descriptor(&self, number: RawFd) -> io::Result<OwnedFd> {
         // SAFETY: the call takes three numbers and gives a new descriptor or -1.
-        let copy =
-            unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.pidfd.as_raw_fd(), number, 0) };
+        let copy = unsafe {
+            libc::syscall(libc::SYS_pidfd_getfd, self.held.as_fd().as_raw_fd(), number, 0)
+        };
         if copy < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -104,7 +86,7 @@ impl Handle {
 
     /// The descriptor itself, for who wants to hold it elsewhere.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.held.as_fd()
     }
 }
 
@@ -133,6 +115,7 @@ fn start_time_of(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::process::{Command, Stdio};
 
     #[test]

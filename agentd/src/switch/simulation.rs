@@ -12,6 +12,7 @@ use deploy::report::Phase;
 
 use super::tests::release_with;
 use super::*;
+use crate::chance::Chance;
 
 const SEEDS: u64 = 10_000;
 
@@ -42,23 +43,6 @@ enum Temper {
     CannotBeFetched,
     /// Binds its port by itself: fails beside another, and is good alone.
     BindsItself,
-}
-
-/// The splitmix64 generator: small, and the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn millis(&mut self, bound: u64) -> Time {
-        Time::from_millis(self.below(bound))
-    }
 }
 
 enum Pending {

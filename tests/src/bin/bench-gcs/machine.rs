@@ -7,17 +7,10 @@ use tests::engr::binary;
 use crate::table;
 
 pub(crate) fn described() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default();
+    let machine = tests::machine::described();
     format!(
-        "{cores} cores ({model}), Linux {}, load {load} at the start. Links are a TUN relay between \
-         two networks of this machine; the server is `engr-gcs-server`, on the same cores.",
-        kernel.trim()
+        "{machine}. Links are a TUN relay between two networks of this machine; the server is \
+         `engr-gcs-server`, on the same cores."
     )
 }
 

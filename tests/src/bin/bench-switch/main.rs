@@ -43,7 +43,7 @@ impl Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    println!("{}\n", table::machine());
+    println!("{}\n", format_args!("{}.", tests::machine::described()));
     let bed = bed::Bed::new()?;
     let mut rows = Vec::new();
     let mut add = |name: &str, counted| {

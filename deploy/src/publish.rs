@@ -1,5 +1,7 @@
 //! Carries steps from one state to the next out, by compare-and-set on `state.json`.
 
+use std::io;
+
 use crate::id::Id;
 use crate::layout;
 use crate::state::{State, StateError};
@@ -183,9 +185,8 @@ async fn find(
     attempt: &Id,
     expected: Expect,
 ) -> store::Result<Option<Generation>> {
-    let generations = with_tries(async || store.versions(layout::STATE).await).await?;
     let mut damaged = None;
-    for generation in generations {
+    for generation in with_tries(async || all_generations(store).await).await? {
         if matches!(expected, Expect::Generation(expected) if generation <= expected) {
             continue;
         }
@@ -204,6 +205,33 @@ async fn find(
         }
     }
     damaged.map_or(Ok(None), Err)
+}
+
+/// The generations of the state, the live one among them.
+///
+/// # Errors
+/// What the store fails with; a list without the live generation is one that is not to be had yet.
+/// Taken for the whole, it would say of a write that came through that it did not, and the step
+/// would be taken twice.
+async fn all_generations(store: &dyn Store) -> store::Result<Vec<Generation>> {
+    let live = match store.stat(layout::STATE).await {
+        Ok(stat) => stat.map(|stat| stat.generation),
+        // The damage is met again where its bytes are read.
+        Err(error) if error.kind == ErrorKind::Corrupt => None,
+        Err(error) => return Err(error),
+    };
+    let generations = store.versions(layout::STATE).await?;
+    if generations.last().copied() >= live {
+        return Ok(generations);
+    }
+    Err(StoreError {
+        operation: "list",
+        object: layout::STATE.to_owned(),
+        bucket: store.url(),
+        kind: ErrorKind::Unavailable,
+        retry_after: None,
+        cause: Some(io::Error::other("the list is older than the object")),
+    })
 }
 
 /// Writes a content-addressed object unless it is there already, whole. Gives whether it wrote.

@@ -127,6 +127,25 @@ async fn a_write_is_known_again_under_anothers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_is_known_again_where_a_list_is_behind() {
+    let store = Memory::new();
+    publish(&store, "a").await.unwrap();
+    let mut lists = 0;
+    store.turn(Box::new(move |called, _| {
+        lists += u32::from(called == "list");
+        let fate = match called {
+            "write" => Fate::AnswerWrong,
+            "list" if lists < 4 => Fate::Stale,
+            _ => Fate::Done,
+        };
+        (Duration::ZERO, fate)
+    }));
+    assert_eq!(publish(&store, "b").await.unwrap().generation, Generation(2));
+    store.turn(Box::new(|_, _| (Duration::ZERO, Fate::Done)));
+    assert_eq!(releases(&store).await, named(&[(1, "a"), (2, "b")]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_that_did_not_come_through_is_a_failure() {
     let store = Memory::new();
     store.fates_of_writes(vec![Fate::Fails; 7]);

@@ -23,6 +23,8 @@ pub(crate) enum Fate {
     AnswerWrong,
     /// It fails for the moment, and is done so much later.
     Late(Duration),
+    /// A list lacks the newest generation.
+    Stale,
     /// It is done, and the bytes rot.
     Rots,
 }
@@ -175,7 +177,7 @@ impl Memory {
     ) -> std::result::Result<Generation, ErrorKind> {
         let slot = Some(Stored { data: data.to_owned(), rotten: fate == Fate::Rots });
         match fate {
-            Fate::Done | Fate::Rots => self.put(name, slot, expect),
+            Fate::Done | Fate::Rots | Fate::Stale => self.put(name, slot, expect),
             Fate::Fails => Err(ErrorKind::Unavailable),
             Fate::AnswerLost => {
                 self.put(name, slot, expect)?;
@@ -269,8 +271,15 @@ impl Store for Memory {
     }
 
     async fn versions(&self, name: &str) -> Result<Vec<Generation>> {
-        self.call("list", name).await?;
-        let slots = self.slots(name).into_iter().zip(1..);
+        let (_, fate) = self.fate("list", name).await;
+        if fate == Fate::Fails {
+            return Err(self.failed("list", name, ErrorKind::Unavailable));
+        }
+        let mut slots = self.slots(name);
+        if fate == Fate::Stale {
+            slots.pop();
+        }
+        let slots = slots.into_iter().zip(1..);
         Ok(slots.filter_map(|(slot, number)| slot.map(|_| Generation(number))).collect())
     }
 

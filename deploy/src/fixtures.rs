@@ -6,6 +6,7 @@ use crate::Digest;
 use crate::desired_agent::Wish;
 use crate::id::Id;
 use crate::release::{Artifact, Draft, Kind};
+use crate::rollout::Plan;
 use crate::report::{Agent, Ending, Failure, Outcome, Phase, Report, Stage};
 use crate::settings::Settings;
 
@@ -29,6 +30,7 @@ pub(crate) fn draft(id: &str, by: &str) -> Draft {
         artifact: artifact(id),
         environment: None,
         settings: Settings::default(),
+        rollout: Plan::default(),
     }
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
         },
         addresses: Vec::new(),
         seen,
+        waits: None,
         phase,
         serving: None,
         draining: Vec::new(),
@@ -60,7 +63,7 @@ pub(crate) fn report(seen: Option<u64>, phase: Phase, outcomes: Vec<Outcome>) ->
 }
 
 pub(crate) fn outcome(release: u64, switched: Option<i64>, ended: Option<Ending>) -> Outcome {
-    Outcome { release, switched: switched.map(at), ended, note: None }
+    Outcome { release, switched: switched.map(at), ended, note: None, reverted: None }
 }
 
 pub(crate) fn failure(release: u64) -> Failure {

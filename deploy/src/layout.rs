@@ -8,6 +8,9 @@ pub const STATE: &str = "state.json";
 /// Under this prefix each instance writes one object about itself.
 pub const INSTANCES: &str = "fleet/instances/";
 
+/// How far the newest release is: written by the instance that conducts its rollout.
+pub const ROLLOUT: &str = "fleet/rollout";
+
 /// Everything that instances write lies under this prefix, and nothing else does.
 pub const FLEET: &str = "fleet/";
 

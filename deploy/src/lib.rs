@@ -15,7 +15,8 @@
 //! - [`store`] is the one way to the bucket.
 //! - [`desired_agent`] is which `agentd` the fleet is to run; [`agent_rollout`] judges its way there.
 //! - [`artifact`] turns a built app into one deterministic archive and back into files.
-//! - [`report`] is what an instance says of itself, [`reports`] reads those of all; [`rollout`] judges a release by it.
+//! - [`report`] is what an instance says of itself, [`reports`] reads those of all; [`rollout`] is
+//!   a release's way through the fleet, by what they say.
 //!
 //! A library with no process of its own: it prints nothing, reads no environment, and takes the
 //! time as an argument.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Id;
+use crate::rollout::Plan;
 use crate::settings::Settings;
 use crate::{Digest, environment};
 
@@ -36,6 +37,10 @@ pub struct Release {
     pub environment: Option<Digest>,
     /// How it runs.
     pub settings: Settings,
+    /// How it is to go through the fleet. None: an older `engr` has published it, and all instances
+    /// take it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Plan>,
 }
 
 /// What made a release.
@@ -106,6 +111,8 @@ pub struct Draft {
     pub environment: Option<Digest>,
     /// How it is to run.
     pub settings: Settings,
+    /// How it is to go through the fleet.
+    pub rollout: Plan,
 }
 
 impl Draft {
@@ -120,6 +127,7 @@ impl Draft {
             artifact: release.artifact,
             environment: release.environment,
             settings: release.settings.clone(),
+            rollout: release.rollout.clone().map_or_else(Plan::default, |plan| Plan { now: false, ..plan }),
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Report {
     /// The newest release that it has seen in `state.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
+    /// It has the newest release, of this number, on its disk, and waits for its turn to switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<u64>,
     /// What it is doing.
     pub phase: Phase,
     /// The version that gets new connections.
@@ -215,6 +218,9 @@ pub struct Version {
     /// What it says that it does (`STATUS=` of sd_notify(3)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Its health path has ceased to answer as it should: how it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<String>,
 }
 
 /// What an instance is doing, on the way from one release to the next.
@@ -270,6 +276,9 @@ pub struct Outcome {
     /// What the agent has to say about how it switched, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// When the rollout took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<Timestamp>,
 }
 
 /// How a switch ended.

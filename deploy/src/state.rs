@@ -3,6 +3,8 @@
 //! Every function here takes a state and gives the next, or says why there is none. Nothing is
 //! written: [`crate::publish`] does that, by compare-and-set on the generation that was read.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,6 +16,7 @@ use crate::id::Id;
 use crate::lock::Lock;
 use crate::prune::Pruned;
 use crate::release::{Artifact, Draft, Release};
+use crate::rollout::{self, Base, Order, Progress, Stage, Verb};
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,13 @@ pub struct State {
     /// The last prune, if there ever was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<Pruned>,
+    /// Where the current release's rollout leads back to. None: there is nothing before it that was
+    /// good for the whole fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// What somebody wants of the current release's rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// Who wrote this state. The next one carries another, or an older program wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
@@ -134,6 +144,8 @@ impl State {
             lock: None,
             agent: None,
             pruned: None,
+            base: None,
+            order: None,
             author: None,
             numbers_taken: 0,
             other: Map::new(),
@@ -292,6 +304,51 @@ impl State {
         Ok(Self { staged_environment: environment, author: Author::new(by, now), ..self })
     }
 
+    /// The base is what a rollout of the next release leads back to, as far as `progress`, what the
+    /// fleet says of the current one, shows it.
+    pub fn based(self, progress: Option<&Progress>) -> Self {
+        let Some(current) = &self.release else { return self };
+        let progress = progress.filter(|progress| progress.release == current.id);
+        let is_aborted =
+            rollout::course::order_of(&self).is_some_and(|order| order.verb == Verb::Abort);
+        let stage = progress.map(|progress| progress.stage);
+        let base = match stage {
+            // An older `engr` has published it, and nobody has conducted it.
+            None if current.rollout.is_none() => {
+                Some(Base { release: current.clone(), reverted: BTreeSet::new() })
+            }
+            Some(stage) if stage.is_proven() => {
+                Some(Base { release: current.clone(), reverted: BTreeSet::new() })
+            }
+            stage if stage == Some(Stage::Reverted) || is_aborted => {
+                self.base.clone().map(|mut base| {
+                    base.reverted.insert(current.number);
+                    base
+                })
+            }
+            _ => self.base.clone(),
+        };
+        Self { base, ..self }
+    }
+
+    /// `verb` is what `by` wants of the current release's rollout.
+    ///
+    /// # Errors
+    /// [`Refused::NotCurrent`] when another release than `number` is current.
+    pub fn ordered(self, verb: Verb, number: u64, by: &str, now: Timestamp) -> Result<Self, Refused> {
+        let Some(release) = self.release.as_ref().filter(|release| release.number == number) else {
+            return Err(Refused::NotCurrent { expected: number, current: self.current() });
+        };
+        let order = Order {
+            id: Id::random(),
+            release: release.id.clone(),
+            verb,
+            by: by.to_owned(),
+            at: now,
+        };
+        Ok(Self { order: Some(order), author: Author::new(by, now), ..self })
+    }
+
     /// The next release is current, and the claim has ended.
     ///
     /// `under` is the claim to publish under; without one nobody else's may live. A staged
@@ -335,10 +392,18 @@ impl State {
             artifact: draft.artifact,
             environment: draft.environment,
             settings: draft.settings,
+            rollout: Some(draft.rollout),
         };
         let staged_environment = self.staged_environment.filter(|_| !takes_staged);
         let author = Some(Author { by: release.by.clone(), at: now, under: under.cloned() });
-        Ok(Self { release: Some(release), claim: None, staged_environment, author, ..self })
+        Ok(Self {
+            release: Some(release),
+            claim: None,
+            order: None,
+            staged_environment,
+            author,
+            ..self
+        })
     }
 }
 

@@ -161,7 +161,8 @@ fn agents(state: &State) -> Vec<String> {
 
 /// The objects of the app that a state names: all but the agents.
 fn named(state: &State) -> Vec<String> {
-    let release = state.release.iter().flat_map(crate::release::Release::objects);
+    let base = state.base.iter().map(|base| &base.release);
+    let release = state.release.iter().chain(base).flat_map(crate::release::Release::objects);
     let claimed = state.claim.as_ref().and_then(|claim| claim.artifact);
     let claimed = claimed.map(|artifact| layout::artifact(&artifact.digest));
     let staged = state.staged_environment.as_ref().map(layout::environment);

@@ -38,7 +38,8 @@ impl Machine {
     }
 
     /// A next version that runs beside the serving one is not worth going on with when something
-    /// newer is wanted. One that the old version was ended for is: it will be the one to serve.
+    /// else is wanted. One that the old version was ended for is: it will be the one to serve. Where
+    /// the version in reserve is wanted, it takes its place again.
     pub(super) fn give_up_next_for(
         &mut self,
         now: Time,
@@ -58,6 +59,14 @@ impl Machine {
             {
                 self.take_share_back(&next, actions);
                 self.terminate(now, next, actions);
+            }
+            Switch::Settling { before: Before::Beside(Some(old)), .. }
+                if old.release.id == newer.id
+                    && matches!(old.process, Process::Up { ready: true, .. }) =>
+            {
+                actions.push(Action::Steer(old.id));
+                let left = self.serving.replace(old);
+                self.leave(now, Before::Beside(left), actions);
             }
             other => self.switch = other,
         }

@@ -167,4 +167,5 @@ impl Fate {
 }
 
 #[cfg(test)]
+#[path = "standing_tests.rs"]
 mod tests;

@@ -1,0 +1,77 @@
+//! What one instance is to run.
+
+use super::progress::{Order, Progress, Stage, Verb};
+use crate::desired_agent::order_key;
+use crate::id::Id;
+use crate::release::Release;
+use crate::state::State;
+
+/// What one instance is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Course<'a> {
+    /// Run this.
+    Run(&'a Release),
+    /// Bring the newest release to the disk, and wait. Meanwhile run this, or what runs already.
+    Wait(Option<&'a Release>),
+    /// The newest release was taken back: run this, or what runs already.
+    Back(Option<&'a Release>),
+    /// The newest release goes no further than where it is: run this, or what runs already.
+    Stay(Option<&'a Release>),
+}
+
+/// The course of `instance`, that runs, or is on its way to, the release `running`. None: there is
+/// no release.
+pub fn course<'a>(
+    state: &'a State,
+    progress: Option<&Progress>,
+    instance: &str,
+    running: Option<(&Id, u64)>,
+) -> Option<Course<'a>> {
+    let release = state.release.as_ref()?;
+    // An older `engr` has published it.
+    let Some(plan) = &release.rollout else { return Some(Course::Run(release)) };
+    let progress = progress.filter(|progress| progress.release == release.id);
+    let verb = order_of(state).map(|order| order.verb);
+    let runs_it = running.is_some_and(|(id, _)| *id == release.id);
+    let meanwhile = || meanwhile(state, running);
+    let base = state.base.as_ref().map(|base| &base.release);
+    Some(match (progress.map(|progress| progress.stage), verb) {
+        (Some(Stage::Done | Stage::Watching), _) => Course::Run(release),
+        (Some(Stage::Reverted), _) | (_, Some(Verb::Abort)) => Course::Back(base),
+        _ if runs_it => Course::Run(release),
+        (Some(Stage::Halted), _) => Course::Stay(meanwhile()),
+        (_, Some(Verb::Pause)) => Course::Wait(meanwhile()),
+        (Some(Stage::Canary | Stage::Rolling), _) => {
+            let key = order_key(&release.id, instance);
+            match progress.is_some_and(|progress| progress.mark.lets(&key)) {
+                true => Course::Run(release),
+                false => Course::Wait(meanwhile()),
+            }
+        }
+        (None, _) if plan.now => Course::Run(release),
+        (None | Some(Stage::Unknown), _) => Course::Wait(meanwhile()),
+    })
+}
+
+/// The order that is given for the current release, if one is.
+pub fn order_of(state: &State) -> Option<&Order> {
+    let release = state.release.as_ref()?;
+    state.order.as_ref().filter(|order| order.release == release.id)
+}
+
+/// What to run until the newest release is on. Whoever runs a release that came after the base, and
+/// was not taken back, goes on with it: it would only be switched once more.
+fn meanwhile<'a>(state: &'a State, running: Option<(&Id, u64)>) -> Option<&'a Release> {
+    let base = state.base.as_ref()?;
+    let is_later = |(_, number): (&Id, u64)| {
+        number > base.release.number && !base.reverted.contains(&number)
+    };
+    match running {
+        Some(running) if is_later(running) => None,
+        _ => Some(&base.release),
+    }
+}
+
+#[cfg(test)]
+#[path = "course_tests.rs"]
+mod tests;

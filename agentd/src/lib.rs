@@ -19,6 +19,7 @@
 //! - [`launcher`] is the process that the agent lives under, and [`link`] the talk with it;
 //!   [`handover`] is what a new agent takes over from one that died.
 //! - [`fetch`] brings artifacts and environments onto the disk, whole or not at all.
+//! - [`conduct`] is this instance's part in a rollout: whose turn it is, and who conducts it.
 //! - [`update`] brings the agent itself to the binary that is wanted.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
 //!   [`health`] answers the load balancer.
@@ -28,6 +29,7 @@ pub mod balance;
 pub mod cgroup;
 #[cfg(test)]
 mod chance;
+pub mod conduct;
 pub mod drain;
 pub mod executable;
 pub mod fetch;

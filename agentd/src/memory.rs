@@ -76,7 +76,13 @@ impl Memory {
         if self.outcomes.len() == OUTCOMES_MAX {
             self.outcomes.remove(0);
         }
-        self.outcomes.push(Outcome { release, switched: None, ended: None, note: None });
+        self.outcomes.push(Outcome {
+            release,
+            switched: None,
+            ended: None,
+            note: None,
+            reverted: None,
+        });
         let last = self.outcomes.len() - 1;
         &mut self.outcomes[last]
     }

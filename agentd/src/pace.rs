@@ -86,6 +86,7 @@ mod tests {
             artifact: Artifact { digest: Digest::of(b""), size: 1 },
             environment: None,
             settings,
+            rollout: None,
         };
         State { release: Some(release), ..state }
     }

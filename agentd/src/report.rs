@@ -1,6 +1,6 @@
-//! Writes the instance's object: when something changes, and every five minutes otherwise. While the
-//! agent's own update is not decided it writes more often: others wait for it, and must see that it
-//! lives ([`crate::update`]).
+//! Writes the instance's object: when something changes, and every five minutes otherwise. While a
+//! release is on its way through the fleet, or the agent's own update is not decided, it writes more
+//! often: others wait for it, and must see that it lives ([`crate::conduct`], [`crate::update`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +31,12 @@ const FAILED_PAUSE_MAX: Duration = Duration::from_secs(32);
 const REPEATS_FOR: Duration = Duration::from_secs(120);
 
 /// How often an instance is to write that is so far with its update, and whose agent is so old.
-pub fn beat(update: Option<&AgentUpdate>, age: Duration) -> Duration {
+/// `rolls`: a release is on its way.
+pub fn beat(update: Option<&AgentUpdate>, rolls: bool, age: Duration) -> Duration {
     match update.map(|update| update.phase) {
         Some(UpdatePhase::Going | UpdatePhase::Trial) => GOING_EVERY,
         Some(phase) if !phase.has_ended() => UNDECIDED_EVERY,
-        _ if age < REPEATS_FOR => UNDECIDED_EVERY,
+        _ if rolls || age < REPEATS_FOR => UNDECIDED_EVERY,
         _ => AT_LEAST_EVERY,
     }
 }
@@ -46,6 +47,7 @@ pub fn beat(update: Option<&AgentUpdate>, age: Duration) -> Duration {
 pub async fn write_reports(
     store: Arc<dyn Store>,
     mut reports: watch::Receiver<Option<Report>>,
+    mut rolls: watch::Receiver<bool>,
     last_look: LastLook,
     told: impl Fn(&Report),
 ) {
@@ -55,9 +57,13 @@ pub async fn write_reports(
         let every = {
             let newest = reports.borrow();
             let update = newest.as_ref().and_then(|report| report.agent.update.as_ref());
-            beat(update, born.elapsed())
+            beat(update, *rolls.borrow_and_update(), born.elapsed())
         };
-        let wait = tokio::time::timeout(every, reports.changed()).await;
+        let wait = tokio::select! {
+            wait = tokio::time::timeout(every, reports.changed()) => wait,
+            // The pace is another one now.
+            Ok(()) = rolls.changed() => continue,
+        };
         tokio::time::sleep_until(next_at).await;
         // The sender may have gone meanwhile.
         let is_over = matches!(wait, Ok(Err(_))) || reports.has_changed().is_err();
@@ -120,6 +126,7 @@ mod tests {
             looked: None,
             addresses: Vec::new(),
             seen: None,
+            waits: None,
             phase: Phase::Idle,
             serving: None,
             draining: Vec::new(),
@@ -135,9 +142,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Directory::open(folder.path()).unwrap());
         let (reports, newest) = watch::channel(None);
+        let (_rolling, rolls) = watch::channel(false);
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
         let tell = move |_: &Report| sender.send(Instant::now()).unwrap();
-        let writer = tokio::spawn(write_reports(store, newest, LastLook::default(), tell));
+        let writer = tokio::spawn(write_reports(store, newest, rolls, LastLook::default(), tell));
         let from = Instant::now() + Duration::from_secs(after_secs);
         reports.send_replace(Some(report(phase)));
         tokio::time::sleep(Duration::from_secs(after_secs + 600)).await;

@@ -6,8 +6,8 @@ use crate::Digest;
 use crate::desired_agent::Wish;
 use crate::id::Id;
 use crate::release::{Artifact, Draft, Kind};
-use crate::rollout::Plan;
 use crate::report::{Agent, Ending, Failure, Outcome, Phase, Report, Stage};
+use crate::rollout::Plan;
 use crate::settings::Settings;
 
 /// A time, by the seconds since the tests' beginning.

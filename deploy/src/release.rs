@@ -127,7 +127,10 @@ impl Draft {
             artifact: release.artifact,
             environment: release.environment,
             settings: release.settings.clone(),
-            rollout: release.rollout.clone().map_or_else(Plan::default, |plan| Plan { now: false, ..plan }),
+            rollout: release
+                .rollout
+                .clone()
+                .map_or_else(Plan::default, |plan| Plan { now: false, ..plan }),
         }
     }
 }

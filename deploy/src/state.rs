@@ -335,7 +335,13 @@ impl State {
     ///
     /// # Errors
     /// [`Refused::NotCurrent`] when another release than `number` is current.
-    pub fn ordered(self, verb: Verb, number: u64, by: &str, now: Timestamp) -> Result<Self, Refused> {
+    pub fn ordered(
+        self,
+        verb: Verb,
+        number: u64,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
         let Some(release) = self.release.as_ref().filter(|release| release.number == number) else {
             return Err(Refused::NotCurrent { expected: number, current: self.current() });
         };

@@ -114,6 +114,7 @@ impl FakeFleet {
             artifact: Artifact { digest, size },
             environment: None,
             settings: Settings::default(),
+            rollout: deploy::rollout::Plan { now: true, ..Default::default() },
         };
         let step = |state: State| -> Result<State, Refused> {
             state.published(draft.clone(), None, None, Timestamp::now())
@@ -161,6 +162,7 @@ impl FakeFleet {
             },
             addresses: Vec::new(),
             seen: Some(serving),
+            waits: None,
             phase: Phase::Serving,
             serving: Some(Version {
                 release: serving,
@@ -168,6 +170,7 @@ impl FakeFleet {
                 started: now,
                 restarts: 0,
                 status: None,
+                unwell: None,
             }),
             draining: Vec::new(),
             outcomes: Vec::new(),
@@ -200,13 +203,13 @@ impl FakeFleet {
 /// It switched to `release` a moment ago, and serves it.
 pub fn done(release: u64) -> Outcome {
     let switched = Some(Timestamp::now());
-    Outcome { release, switched, ended: Some(Ending::Done), note: None }
+    Outcome { release, switched, ended: Some(Ending::Done), note: None, reverted: None }
 }
 
 /// It never switched to `release`.
 pub fn failed(release: u64) -> Outcome {
     let ended = Some(Ending::Failed(failure(release)));
-    Outcome { release, switched: None, ended, note: None }
+    Outcome { release, switched: None, ended, note: None, reverted: None }
 }
 
 fn failure(release: u64) -> Failure {

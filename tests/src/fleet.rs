@@ -92,6 +92,8 @@ impl Fleet {
             "project": "local", "port": port, "instance-count": instances,
             "build": {"command": "true", "output": PROGRAM}, "include": [TAG],
             "settle": "300ms", "health-window": "100ms", "ready-within": "20s",
+            // No order, and no halt: tests of rollouts set their own rules.
+            "rollout": {"canary": 0, "max-failures": instances},
         });
         bucket.add_settings(&mut settings);
         let Value::Object(settings) = settings else { unreachable!("an object is written above") };

@@ -204,5 +204,6 @@ async fn upload(setup: &Setup, store: &Directory, folder: &Path) -> anyhow::Resu
         artifact,
         environment: Some(environment),
         settings,
+        rollout: deploy::rollout::Plan { now: true, ..Default::default() },
     })
 }

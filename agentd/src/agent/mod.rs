@@ -33,13 +33,17 @@ use crate::update::Updater;
 use crate::{follow, health, lock, report};
 
 mod begin;
+mod rollout;
 mod tell;
 mod unit;
 mod updating;
+mod wellness;
 
 use begin::{start_anew, take_over};
+use rollout::Part;
 pub use unit::Unit;
 use updating::{Updating, identify};
+use wellness::Watched;
 
 /// A wait that something else ends.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -82,16 +86,20 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
         tokio::spawn(health::serve(listener, told));
     }
     let (reports, newest) = watch::channel(None);
+    let (rolling, rolls) = watch::channel(false);
     let (updates, mut updated) = mpsc::unbounded_channel();
     let (told_of, events) = (updates.clone(), updates);
     // Nobody hears it where the agent ends.
     let written = move |report: &Report| drop(told_of.send(Updater::written(report)));
-    let reports_written = report::write_reports(store.clone(), newest, last_look.clone(), written);
+    let reports_written =
+        report::write_reports(store.clone(), newest, rolls, last_look.clone(), written);
     let reporter = tokio::spawn(reports_written);
     let (news, mut arriving) = mpsc::unbounded_channel();
     let ends = Ends { news, status, reports, link: link.clone(), held, bounds };
     let mut agent = Agent::new(&dir, &config, store.clone(), spool, ends)?;
     let agents_store = store.clone();
+    let (turns, mut conducted) = mpsc::unbounded_channel();
+    agent.take_part(store.clone(), turns, rolling);
     let (states, mut seen) = mpsc::unbounded_channel();
     tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
     tokio::spawn(link.clone().listen());
@@ -124,6 +132,10 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
                 agent.identified(identity, agents_store.clone(), events.clone());
             }
             Some(event) = updated.recv() => agent.update(event),
+            Some(event) = conducted.recv() => agent.conduct(event),
+            () = tokio::time::sleep(agent.conduct_in()) => {
+                agent.conduct(crate::conduct::Event::Tick);
+            }
             () = tokio::time::sleep(agent.update_in().unwrap_or(NEVER)) => {
                 agent.update(crate::update::Event::Tick);
             }
@@ -181,6 +193,8 @@ struct Agent {
     /// That moment by the core's clock.
     born: Time,
     newest: Option<Arc<Release>>,
+    part: Part,
+    watched: Option<Watched>,
     prefetched: Option<Artifact>,
     launcher: Option<u32>,
     link: Link,
@@ -249,6 +263,8 @@ impl Agent {
             machine,
             runner,
             newest: memory.good.clone().map(Arc::new),
+            part: Part::default(),
+            watched: None,
             memory,
             saved: None,
             fetcher,
@@ -314,21 +330,24 @@ impl Agent {
                     self.runner.signal(id, Signal::SIGABRT);
                 }
             },
+            News::Fetched(id) => self.fetched(&id),
+            News::Wellness(id, unwell) => self.heard_of_health(id, unwell),
             // The last words of a process whose end is known.
             News::Told(..) => {}
         }
     }
 
     fn see(&mut self, state: State) {
-        if let Some(artifact) = state.claim.and_then(|claim| claim.artifact) {
+        if let Some(artifact) = state.claim.as_ref().and_then(|claim| claim.artifact) {
             self.prefetch(artifact);
         }
-        self.see_wish(state.agent);
-        if let Some(release) = state.release {
-            let release = Arc::new(release);
-            self.newest = Some(release.clone());
-            self.step(Event::Desired(release));
+        self.see_wish(state.agent.clone());
+        if let Some(release) = &state.release
+            && self.newest.as_ref().is_none_or(|newest| newest.id != release.id)
+        {
+            self.newest = Some(Arc::new(release.clone()));
         }
+        self.conduct(crate::conduct::Event::State(Arc::new(state)));
     }
 
     /// The head start: what is about to be published is brought already.
@@ -380,6 +399,7 @@ impl Agent {
         self.remember();
         self.write_down(&[]);
         self.runner.clean_up();
+        self.watch_health();
         self.publish();
         self.tell_quiet();
     }

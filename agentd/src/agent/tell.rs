@@ -67,6 +67,7 @@ impl Agent {
         let Some(good) = self.machine.retained().good else { return };
         let mut keep = self.runner.artifacts();
         keep.extend(self.newest.as_ref().map(|release| release.artifact.digest));
+        keep.extend(self.part.base().map(|release| release.artifact.digest));
         if let Err(error) = self.fetcher.prune(&good.artifact.digest, &keep) {
             tracing::warn!(%error, "old artifacts cannot be removed");
         }
@@ -101,6 +102,12 @@ impl Agent {
             // It ended while no agent lived. The core is about to hear of it.
             (snapshot.healthy, snapshot.phase) = (false, Phase::Starting);
         }
+        // The switch core knows nothing of a release that waits for its turn.
+        let is_coming = self.part.waits().is_some_and(|(_, is_there)| !is_there);
+        let phase = match snapshot.phase {
+            Phase::Serving | Phase::Idle if is_coming => Phase::Fetching,
+            phase => phase,
+        };
         let addresses = self.newest.as_ref().map(|newest| self.runner.shown_addresses(newest));
         let report = Report {
             instance: self.instance.clone(),
@@ -108,8 +115,9 @@ impl Agent {
             agent: self.agent_report(),
             looked: None,
             addresses: addresses.unwrap_or_default(),
-            seen: snapshot.seen,
-            phase: snapshot.phase,
+            seen: self.newest_seen().or(snapshot.seen),
+            waits: self.part.waits().filter(|(_, is_there)| *is_there).map(|(number, _)| number),
+            phase,
             serving: snapshot.serving.and_then(|version| self.version(version)),
             draining: snapshot.draining.iter().filter_map(|v| self.version(*v)).collect(),
             outcomes: self.memory.outcomes.clone(),
@@ -133,9 +141,16 @@ impl Agent {
         }
     }
 
+    /// The newest release of the states that were seen in this life.
+    fn newest_seen(&self) -> Option<u64> {
+        self.newest.as_ref().filter(|_| self.part.has_seen()).map(|newest| newest.number)
+    }
+
     fn version(&self, view: VersionView) -> Option<VersionReport> {
         let (pid, started) = self.runner.process(view.id)?;
         let status = self.runner.status(view.id);
-        Some(VersionReport { release: view.release, pid, started, restarts: view.restarts, status })
+        let unwell = self.watched.as_ref().and_then(|watched| watched.of(view.id)).cloned();
+        let (release, restarts) = (view.release, view.restarts);
+        Some(VersionReport { release, pid, started, restarts, status, unwell })
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deploy::agent_config::{AgentConfig, InstanceDir};
+use deploy::id::Id;
 use deploy::release::Release;
 use deploy::{Digest, Timestamp};
 use nix::sys::signal::Signal;
@@ -45,6 +46,10 @@ pub enum News {
     Looked(VersionId, Result<Found, String>),
     /// What the run of a version says of itself, but for its readiness.
     Told(VersionId, RunId, Notice),
+    /// All that the release needs that waits for its turn lies on the disk.
+    Fetched(Id),
+    /// How it is with a version whose rollout is watched: why it is not well, if it is not.
+    Wellness(VersionId, Option<String>),
 }
 
 /// What an artifact's bytes tell of it.
@@ -157,6 +162,11 @@ impl Runner {
     /// Where the app of this release is reached, for the report.
     pub fn shown_addresses(&self, release: &Release) -> Vec<String> {
         self.addresses(&release.settings.ports).map(|address| address.to_string()).collect()
+    }
+
+    /// Where the app is asked that serves this port.
+    pub fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.addresses(&[port]).next()
     }
 
     /// New connections go to the version from now on.

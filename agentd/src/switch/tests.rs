@@ -27,6 +27,7 @@ pub(super) fn release_with(number: u64, change: impl FnOnce(&mut Settings)) -> A
         artifact: Artifact { digest: Digest::of(&number.to_le_bytes()), size: 1 },
         environment: None,
         settings,
+        rollout: None,
     })
 }
 

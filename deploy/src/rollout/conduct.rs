@@ -73,7 +73,8 @@ fn condition(report: &Report, number: u64) -> Condition {
         None if outcome.is_some() => return Condition::Coming,
         // On its way, it has nothing to remember yet.
         None => {
-            let is_coming = matches!(report.phase, Phase::Starting | Phase::Proving | Phase::Settling);
+            let is_coming =
+                matches!(report.phase, Phase::Starting | Phase::Proving | Phase::Settling);
             let is_on = report.seen == Some(number) && report.waits != Some(number);
             return if is_coming && is_on { Condition::Coming } else { Condition::Before };
         }
@@ -229,8 +230,7 @@ fn bake(next: &mut Progress, view: &View<'_>, live: &[&Member]) {
 
 /// The others go, so many at a time.
 fn roll(next: &mut Progress, view: &View<'_>, live: &[&Member]) {
-    let on_their_way =
-        live.iter().filter(|one| next.mark.lets(&one.key) && !one.is_over()).count();
+    let on_their_way = live.iter().filter(|one| next.mark.lets(&one.key) && !one.is_over()).count();
     let parallel = view.plan.rules.parallel(live.len(), view.is_graceful);
     let waits = |one: &&&Member| !next.mark.lets(&one.key) && !one.is_over();
     let waiting: Vec<_> = live.iter().filter(waits).collect();

@@ -239,7 +239,8 @@ fn an_instance_is_as_it_says() {
     let mut starts_anew = good.clone();
     starts_anew.phase = Phase::Starting;
     assert_eq!(of(&starts_anew), Condition::Coming);
-    let failed = report(Some(2), Phase::Serving, vec![outcome(2, None, Some(Ending::Failed(failure(2))))]);
+    let failed =
+        report(Some(2), Phase::Serving, vec![outcome(2, None, Some(Ending::Failed(failure(2))))]);
     assert!(matches!(of(&failed), Condition::Bad(_, Some(_))));
     let left = Report { left: Some(at(3)), ..good };
     assert_eq!(Member::of(&left, &Id::fixed("r"), 2, false), None);

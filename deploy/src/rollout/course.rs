@@ -11,34 +11,35 @@ use crate::state::State;
 pub enum Course<'a> {
     /// Run this.
     Run(&'a Release),
-    /// Bring the newest release to the disk, and wait. Meanwhile run this, or what runs already.
+    /// Bring the newest release to the disk, and wait. Meanwhile run this, or what serves already.
     Wait(Option<&'a Release>),
-    /// The newest release was taken back: run this, or what runs already.
+    /// The newest release was taken back: run this, or what serves already.
     Back(Option<&'a Release>),
-    /// The newest release goes no further than where it is: run this, or what runs already.
+    /// The newest release goes no further than where it is: run this, or what serves already.
     Stay(Option<&'a Release>),
 }
 
-/// The course of `instance`, that runs, or is on its way to, the release `running`. None: there is
-/// no release.
+/// The course of `instance`, which is told already to run the release `aimed`, and where `serving`
+/// serves, or will whatever it is told. None: there is no release.
 pub fn course<'a>(
     state: &'a State,
     progress: Option<&Progress>,
     instance: &str,
-    running: Option<(&Id, u64)>,
+    aimed: Option<&Id>,
+    serving: Option<(&Id, u64)>,
 ) -> Option<Course<'a>> {
     let release = state.release.as_ref()?;
     // An older `engr` has published it.
     let Some(plan) = &release.rollout else { return Some(Course::Run(release)) };
     let progress = progress.filter(|progress| progress.release == release.id);
     let verb = order_of(state).map(|order| order.verb);
-    let runs_it = running.is_some_and(|(id, _)| *id == release.id);
-    let meanwhile = || meanwhile(state, running);
+    let is_begun = aimed == Some(&release.id) || serving.is_some_and(|(id, _)| *id == release.id);
+    let meanwhile = || meanwhile(state, serving);
     let base = state.base.as_ref().map(|base| &base.release);
     Some(match (progress.map(|progress| progress.stage), verb) {
         (Some(Stage::Done | Stage::Watching), _) => Course::Run(release),
         (Some(Stage::Reverted), _) | (_, Some(Verb::Abort)) => Course::Back(base),
-        _ if runs_it => Course::Run(release),
+        _ if is_begun => Course::Run(release),
         (Some(Stage::Halted), _) => Course::Stay(meanwhile()),
         (_, Some(Verb::Pause)) => Course::Wait(meanwhile()),
         (Some(Stage::Canary | Stage::Rolling), _) => {
@@ -59,15 +60,14 @@ pub fn order_of(state: &State) -> Option<&Order> {
     state.order.as_ref().filter(|order| order.release == release.id)
 }
 
-/// What to run until the newest release is on. Whoever runs a release that came after the base, and
-/// was not taken back, goes on with it: it would only be switched once more.
-fn meanwhile<'a>(state: &'a State, running: Option<(&Id, u64)>) -> Option<&'a Release> {
+/// What to run until the newest release is on. Where a release serves that came after the base, and
+/// was not taken back, it serves on: it would only be switched once more.
+fn meanwhile<'a>(state: &'a State, serving: Option<(&Id, u64)>) -> Option<&'a Release> {
     let base = state.base.as_ref()?;
-    let is_later = |(_, number): (&Id, u64)| {
-        number > base.release.number && !base.reverted.contains(&number)
-    };
-    match running {
-        Some(running) if is_later(running) => None,
+    let is_later =
+        |(_, number): (&Id, u64)| number > base.release.number && !base.reverted.contains(&number);
+    match serving {
+        Some(serving) if is_later(serving) => None,
         _ => Some(&base.release),
     }
 }

@@ -19,11 +19,22 @@ fn second() -> State {
     published(first.based(Some(&done)), "two")
 }
 
-fn said(state: &State, progress: Option<&Progress>, running: Option<(&str, u64)>) -> String {
-    let running = running.map(|(id, number)| (Id::fixed(id), number));
-    let running = running.as_ref().map(|(id, number)| (id, *number));
-    let shown = |release: Option<&Release>| release.map_or("-".to_owned(), |it| it.number.to_string());
-    match course(state, progress, "app-1", running).unwrap() {
+fn said(state: &State, progress: Option<&Progress>, serving: Option<(&str, u64)>) -> String {
+    aimed(state, progress, None, serving)
+}
+
+fn aimed(
+    state: &State,
+    progress: Option<&Progress>,
+    aimed: Option<&str>,
+    serving: Option<(&str, u64)>,
+) -> String {
+    let serving = serving.map(|(id, number)| (Id::fixed(id), number));
+    let serving = serving.as_ref().map(|(id, number)| (id, *number));
+    let aimed = aimed.map(Id::fixed);
+    let shown =
+        |release: Option<&Release>| release.map_or("-".to_owned(), |it| it.number.to_string());
+    match course(state, progress, "app-1", aimed.as_ref(), serving).unwrap() {
         Course::Run(release) => format!("run {}", release.number),
         Course::Wait(release) => format!("wait {}", shown(release)),
         Course::Back(release) => format!("back {}", shown(release)),
@@ -51,7 +62,7 @@ fn an_instance_waits_for_its_turn() {
     assert_eq!(said(&at_once, None, None), "run 2");
     at_once.release.as_mut().unwrap().rollout = None;
     assert_eq!(said(&at_once, None, None), "run 2");
-    assert_eq!(course(&State::new("app"), None, "app-1", None), None);
+    assert_eq!(course(&State::new("app"), None, "app-1", None, None), None);
 }
 
 #[test]
@@ -68,6 +79,8 @@ fn what_was_taken_back_is_run_by_nobody() {
     let paused = progress(&state, Stage::Rolling, Mark::All);
     assert_eq!(said(&order(Verb::Pause), Some(&paused), Some(("two", 2))), "run 2");
     assert_eq!(said(&order(Verb::Pause), Some(&paused), Some(("one", 1))), "wait 1");
+    let begun = aimed(&order(Verb::Pause), Some(&paused), Some("two"), Some(("one", 1)));
+    assert_eq!(begun, "run 2");
     assert_eq!(said(&order(Verb::Resume), Some(&paused), Some(("one", 1))), "run 2");
     state.clone().ordered(Verb::Pause, 1, "ann@laptop", at(1)).unwrap_err();
 }

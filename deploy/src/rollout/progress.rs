@@ -215,6 +215,22 @@ impl Progress {
         }
     }
 
+    /// In place of one that cannot be read: of no release, so that another may be written over it.
+    pub fn damaged() -> Self {
+        Self {
+            release: Id::fixed(""),
+            number: 0,
+            stage: Stage::Unknown,
+            mark: Mark::None,
+            steady_ms: None,
+            restarts: 0,
+            forgiven: BTreeSet::new(),
+            order: None,
+            halt: None,
+            conductor: Lease { by: String::new(), life: Id::fixed(""), beat: 0 },
+        }
+    }
+
     /// Whether it says that the same is to be done: all but who conducts, and for how long nothing
     /// was amiss.
     pub fn says_the_same(&self, other: &Self) -> bool {

@@ -64,6 +64,23 @@ pub enum OnFailure {
     Halt,
 }
 
+/// A text that is neither `revert` nor `halt`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is neither `revert` nor `halt`")]
+pub struct NotOnFailure(String);
+
+impl FromStr for OnFailure {
+    type Err = NotOnFailure;
+
+    fn from_str(text: &str) -> Result<Self, NotOnFailure> {
+        match text {
+            "revert" => Ok(Self::Revert),
+            "halt" => Ok(Self::Halt),
+            _ => Err(NotOnFailure(text.to_owned())),
+        }
+    }
+}
+
 /// What a release carries of its rollout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]

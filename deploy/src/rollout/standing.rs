@@ -11,6 +11,8 @@ pub enum Standing {
     Silent,
     /// It has not seen the release yet.
     Behind,
+    /// The release lies on its disk, and it waits for its turn.
+    Waiting,
     /// It is on its way, in this phase.
     Underway(Phase),
     /// New connections go to the release, and the instance keeps the old one in reserve.
@@ -29,6 +31,8 @@ pub enum Standing {
     },
     /// The release does not serve here.
     Failed(Failure),
+    /// The rollout has taken the release back, and what was before it serves.
+    Reverted,
     /// The instance has gone on to a newer release before this one ended.
     Superseded {
         /// The newer one.
@@ -41,6 +45,17 @@ impl Standing {
     pub fn of(release: u64, report: Option<&Report>) -> Self {
         let Some(report) = report else { return Self::Silent };
         let outcome = report.outcome(release);
+        if outcome.is_some_and(|outcome| {
+            outcome.reverted.is_some() && outcome.ended.is_none()
+                || outcome.reverted.is_some() && matches!(outcome.ended, Some(Ending::Done))
+        }) {
+            let serves_it =
+                report.serving.as_ref().is_some_and(|version| version.release == release);
+            return match report.phase {
+                Phase::Serving if !serves_it => Self::Reverted,
+                phase => Self::Underway(phase),
+            };
+        }
         match outcome.map(|outcome| (&outcome.ended, outcome.switched)) {
             Some((Some(Ending::Failed(failure)), _)) => return Self::Failed(failure.clone()),
             Some((Some(Ending::Done), switched)) => {
@@ -53,6 +68,7 @@ impl Standing {
         }
         match report.seen {
             Some(seen) if seen > release => Self::Superseded { by: seen },
+            Some(seen) if seen == release && report.waits == Some(release) => Self::Waiting,
             Some(seen) if seen == release => match outcome.and_then(|outcome| outcome.switched) {
                 Some(switched) => Self::Settling {
                     switched,
@@ -66,7 +82,10 @@ impl Standing {
 
     /// Whether nothing more will come of it.
     pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Done { .. } | Self::Failed(_) | Self::Superseded { .. })
+        matches!(
+            self,
+            Self::Done { .. } | Self::Failed(_) | Self::Reverted | Self::Superseded { .. }
+        )
     }
 }
 
@@ -81,6 +100,8 @@ pub enum Verdict {
     Failed,
     /// It serves on some instances and failed on others.
     Mixed,
+    /// It has failed on some, and was taken back from all others.
+    Reverted,
     /// A newer release has taken its place.
     Superseded {
         /// The newer one.
@@ -92,15 +113,17 @@ pub enum Verdict {
 
 /// The verdict over a fleet. None is never success.
 pub fn verdict<'a>(standings: impl IntoIterator<Item = &'a Standing>) -> Verdict {
-    let (mut all, mut done, mut failed, mut superseded) = (0, 0, 0, None);
+    let (mut all, mut done, mut failed, mut reverted, mut superseded) = (0, 0, 0, 0, None);
     for standing in standings {
         all += 1;
         match standing {
             Standing::Done { .. } => done += 1,
             Standing::Failed(_) => failed += 1,
+            Standing::Reverted => reverted += 1,
             Standing::Superseded { by } => superseded = superseded.max(Some(*by)),
             Standing::Silent
             | Standing::Behind
+            | Standing::Waiting
             | Standing::Underway(_)
             | Standing::Settling { .. } => {}
         }
@@ -110,7 +133,8 @@ pub fn verdict<'a>(standings: impl IntoIterator<Item = &'a Standing>) -> Verdict
         Some(by) => Verdict::Superseded { by },
         None if done == all => Verdict::Done,
         None if failed == all => Verdict::Failed,
-        None if done + failed == all => Verdict::Mixed,
+        None if failed + reverted == all => Verdict::Reverted,
+        None if done + failed + reverted == all => Verdict::Mixed,
         None => Verdict::Underway,
     }
 }
@@ -124,6 +148,8 @@ pub enum Fate {
     Failed,
     /// It served on some.
     Mixed,
+    /// It was taken back.
+    Reverted,
     /// It is under way.
     Underway,
     /// No instance remembers it.
@@ -132,19 +158,22 @@ pub enum Fate {
 
 /// The fate of `release`, where `current` is the newest.
 pub fn fate<'a>(release: u64, current: u64, reports: impl IntoIterator<Item = &'a Report>) -> Fate {
-    let (mut done, mut failed, mut underway) = (0, 0, 0);
+    let (mut done, mut failed, mut reverted, mut underway) = (0, 0, 0, 0);
     for report in reports {
         match Standing::of(release, Some(report)) {
             Standing::Done { .. } => done += 1,
             Standing::Failed(_) => failed += 1,
+            Standing::Reverted => reverted += 1,
             Standing::Superseded { .. } => {}
             Standing::Silent
             | Standing::Behind
+            | Standing::Waiting
             | Standing::Underway(_)
             | Standing::Settling { .. } => underway += 1,
         }
     }
     match (done, failed) {
+        _ if reverted > 0 => Fate::Reverted,
         _ if release == current && underway > 0 => Fate::Underway,
         (0, 0) => Fate::Unknown,
         (_, 0) => Fate::Done,
@@ -160,6 +189,7 @@ impl Fate {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Mixed => "mixed",
+            Self::Reverted => "reverted",
             Self::Underway => "under way",
             Self::Unknown => "-",
         }

@@ -1,5 +1,7 @@
 //! What each command takes.
 
+use crate::config::RolloutRules;
+use deploy::rollout::{Limit, OnFailure, Rules};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -127,9 +129,57 @@ pub struct PublishArgs {
     /// Wait for another's claim, or a lock, to end, this long at the most
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "15m")]
     pub wait_lock: Option<Span>,
+    /// How it goes through the fleet
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
     /// How to follow it
     #[command(flatten)]
     pub follow: FollowArgs,
+}
+
+/// How one release goes through the fleet, whatever `rollout` in engr.json says.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RolloutArgs {
+    /// Switch all instances as soon as they can; they are watched all the same
+    #[arg(long, conflicts_with_all = ["canary", "bake", "max_parallel"])]
+    pub now: bool,
+    /// How many instances go first, alone: 1, or 5%
+    #[arg(long, value_name = "N|SHARE")]
+    pub canary: Option<Limit>,
+    /// How long these must be healthy until the others follow
+    #[arg(long, value_name = "TIME")]
+    pub bake: Option<Span>,
+    /// How many of the others may be on their way at a time: 2, or 25%
+    #[arg(long, value_name = "N|SHARE")]
+    pub max_parallel: Option<Limit>,
+    /// So many instances may fail; with one more the rollout halts
+    #[arg(long, value_name = "N")]
+    pub max_failures: Option<u32>,
+    /// How long all instances are watched after the last one has switched
+    #[arg(long, value_name = "TIME")]
+    pub watch_for: Option<Span>,
+    /// Whether the instances that have switched go back when it halts, or stay
+    #[arg(long, value_name = "revert|halt")]
+    pub on_failure: Option<OnFailure>,
+}
+
+impl RolloutArgs {
+    /// These, and where they say nothing the rules beneath.
+    pub fn over(&self, beneath: Rules) -> Rules {
+        let RolloutArgs { now: _, canary, bake, max_parallel, .. } = self.clone();
+        let RolloutArgs { max_failures, watch_for, on_failure, .. } = self.clone();
+        let stale_after = None;
+        let rules = RolloutRules {
+            canary,
+            bake,
+            max_parallel,
+            max_failures,
+            watch_for,
+            on_failure,
+            stale_after,
+        };
+        rules.over(beneath)
+    }
 }
 
 /// `engr <app> deploy`.
@@ -230,7 +280,7 @@ impl From<&AgentArgs> for PublishArgs {
     fn from(args: &AgentArgs) -> Self {
         let AgentArgs { message, wait_lock, detach, wait_timeout, json } = args.clone();
         let follow = FollowArgs { detach, wait_timeout, json };
-        Self { message, if_current: None, wait_lock, follow }
+        Self { message, if_current: None, wait_lock, rollout: RolloutArgs::default(), follow }
     }
 }
 

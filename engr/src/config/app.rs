@@ -1,5 +1,6 @@
 //! One app's settings, as people write them.
 
+use deploy::rollout::{Limit, OnFailure, Rules};
 use deploy::settings::{self, Settings};
 use deploy::{Cores, Memory, Share, Span};
 use schemars::JsonSchema;
@@ -92,6 +93,8 @@ pub struct AppConfig {
     /// How often an instance asks its bucket for news while nobody deploys.
     #[schemars(with = "Option<Time>")]
     pub poll_interval: Option<Span>,
+    /// How a release goes through the fleet: first some, then the others, and back when it fails.
+    pub rollout: Option<RolloutRules>,
     /// How many instances run the app.
     #[schemars(range(max = 10_000))]
     pub instance_count: Option<u32>,
@@ -146,6 +149,34 @@ pub enum Generate {
     Commands(Vec<String>),
 }
 
+/// How a release goes through the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RolloutRules {
+    /// How many instances go first, alone.
+    #[schemars(with = "Option<schema::Limit>")]
+    pub canary: Option<Limit>,
+    /// How long these must be healthy until the others follow.
+    #[schemars(with = "Option<Time>")]
+    pub bake: Option<Span>,
+    /// How many of the others may be on their way at a time. Unset: all of them, and without
+    /// graceful-shutdown 25%.
+    #[schemars(with = "Option<schema::Limit>")]
+    pub max_parallel: Option<Limit>,
+    /// So many instances may fail; with one more the rollout halts.
+    pub max_failures: Option<u32>,
+    /// How long all instances are watched after the last one has switched.
+    #[schemars(with = "Option<Time>")]
+    pub watch_for: Option<Span>,
+    /// Whether the instances that have switched go back to the release before when a rollout halts
+    /// (`revert`), or stay (`halt`).
+    #[schemars(with = "Option<schema::OnFailure>")]
+    pub on_failure: Option<OnFailure>,
+    /// An instance that has not reported for so long is passed over.
+    #[schemars(with = "Option<Time>")]
+    pub stale_after: Option<Span>,
+}
+
 /// A question to the app over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -184,6 +215,11 @@ impl AppConfig {
         self.arch.unwrap_or(default)
     }
 
+    /// How its releases go through the fleet.
+    pub fn rollout(&self) -> Rules {
+        self.rollout.clone().unwrap_or_default().over(Rules::default())
+    }
+
     /// What of it reaches the instances.
     pub fn settings(&self) -> Settings {
         let default = Settings::default();
@@ -205,6 +241,21 @@ impl AppConfig {
             nofile: self.nofile.unwrap_or(default.nofile),
             shutdown_delay: self.shutdown_delay.unwrap_or(default.shutdown_delay),
             shutdown_timeout: self.shutdown_timeout.unwrap_or(default.shutdown_timeout),
+        }
+    }
+}
+
+impl RolloutRules {
+    /// These, and where they say nothing the ones beneath.
+    pub fn over(&self, beneath: Rules) -> Rules {
+        Rules {
+            canary: self.canary.unwrap_or(beneath.canary),
+            bake: self.bake.unwrap_or(beneath.bake),
+            max_parallel: self.max_parallel.or(beneath.max_parallel),
+            max_failures: self.max_failures.unwrap_or(beneath.max_failures),
+            watch_for: self.watch_for.unwrap_or(beneath.watch_for),
+            on_failure: self.on_failure.unwrap_or(beneath.on_failure),
+            stale_after: self.stale_after.unwrap_or(beneath.stale_after),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The keys of an app: what may stand under them, and what holds where nothing does.
 
+use deploy::rollout::{Limit, OnFailure, Rules};
 use deploy::settings::{Settings, default_health_timeout};
 use deploy::{Cores, Memory, Share, Span};
 use serde_json::{Value, json};
@@ -36,6 +37,10 @@ pub enum Kind {
     Cores,
     /// A share of something.
     Share,
+    /// A number of instances, or a share of them.
+    Limit,
+    /// What becomes of the instances that have switched.
+    OnFailure,
     /// An architecture.
     Arch,
     /// `true`, `false`, or commands.
@@ -77,6 +82,18 @@ pub const KEYS: &[Key] = &[
     key("cpu", Kind::Cores),
     key("nofile", Kind::Count),
     key("poll-interval", Kind::Time),
+    key(
+        "rollout",
+        Kind::Group(&[
+            key("canary", Kind::Limit),
+            key("bake", Kind::Time),
+            key("max-parallel", Kind::Limit),
+            key("max-failures", Kind::Count),
+            key("watch-for", Kind::Time),
+            key("on-failure", Kind::OnFailure),
+            key("stale-after", Kind::Time),
+        ]),
+    ),
     key("instance-count", Kind::Count),
     key("zone", Kind::Text),
     key("machine-type", Kind::Text),
@@ -120,7 +137,7 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
     let Settings { graceful_shutdown, ready_within, health_window, .. } = Settings::default();
     let Settings { settle, stop_timeout, poll_interval, nofile, .. } = Settings::default();
     let Settings { shutdown_delay, shutdown_timeout, .. } = Settings::default();
-    let time = |span: Span| json!(span);
+    let (rules, time) = (Rules::default(), |span: Span| json!(span));
     vec![
         ("server", json!(true)),
         ("port", json!(80)),
@@ -135,6 +152,12 @@ pub fn defaults() -> Vec<(&'static str, Value)> {
         ("shutdown-timeout", time(shutdown_timeout)),
         ("nofile", json!(nofile)),
         ("poll-interval", time(poll_interval)),
+        ("rollout.canary", json!(rules.canary)),
+        ("rollout.bake", time(rules.bake)),
+        ("rollout.max-failures", json!(rules.max_failures)),
+        ("rollout.watch-for", time(rules.watch_for)),
+        ("rollout.on-failure", json!(rules.on_failure)),
+        ("rollout.stale-after", time(rules.stale_after)),
         ("instance-count", json!(1)),
     ]
 }
@@ -184,6 +207,8 @@ impl Kind {
             }
             Self::Cores => "a number of cores (2, 1.5 or 0.25)".to_owned(),
             Self::Share => "a share (5%, or 0.05)".to_owned(),
+            Self::Limit => "a number of instances (2), or a share of them (25%)".to_owned(),
+            Self::OnFailure => "revert or halt".to_owned(),
             Self::Arch => "amd64 or arm64".to_owned(),
             Self::Generate => "true, false, or a list of commands".to_owned(),
             Self::Group(keys) => {
@@ -208,6 +233,8 @@ impl Kind {
             Self::Memory => serde_json::from_value::<Memory>(value.clone()).is_ok(),
             Self::Cores => serde_json::from_value::<Cores>(value.clone()).is_ok(),
             Self::Share => serde_json::from_value::<Share>(value.clone()).is_ok(),
+            Self::Limit => serde_json::from_value::<Limit>(value.clone()).is_ok(),
+            Self::OnFailure => serde_json::from_value::<OnFailure>(value.clone()).is_ok(),
             Self::Arch => matches!(value.as_str(), Some("amd64" | "arm64")),
             Self::Generate => value.is_boolean() || all(Self::Text),
             Self::Group(_) => value.is_object(),
@@ -222,7 +249,10 @@ impl Kind {
                 .iter()
                 .map(|word| Self::Port.read(std::slice::from_ref(word)))
                 .collect::<Option<_>>()?,
-            (Self::Text | Self::Arch | Self::Memory | Self::Share, [word]) => json!(word),
+            (Self::Text | Self::Arch | Self::Memory | Self::Share | Self::OnFailure, [word]) => {
+                json!(word)
+            }
+            (Self::Limit, [word]) => json!(word.parse::<Limit>().ok()?),
             (Self::Generate, [word]) => word.parse().map_or_else(|_| json!([word]), Value::Bool),
             (Self::Generate, words) => json!(words),
             // A plain number would read well as a number, and better with its unit.

@@ -13,7 +13,7 @@ mod file;
 pub mod keys;
 pub mod schema;
 
-pub use app::{AppConfig, Arch, BuildCommand, Generate};
+pub use app::{AppConfig, Arch, BuildCommand, Generate, RolloutRules};
 pub use check::{SET_BUILD, key};
 pub use file::{EngrFile, check_name, current_folder, write_whole};
 

@@ -76,6 +76,39 @@ impl JsonSchema for Share {
     }
 }
 
+/// How a number of instances, or a share of them, is written.
+pub struct Limit;
+
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of instances, or a share of them: `2`, or `25%`.",
+            "type": ["integer", "string"],
+            "minimum": 0,
+        })
+    }
+}
+
+/// What becomes of the instances that have switched when a rollout halts.
+pub struct OnFailure;
+
+impl JsonSchema for OnFailure {
+    fn schema_name() -> Cow<'static, str> {
+        "OnFailure".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "`revert`: they go back to the release before. `halt`: they stay.",
+            "enum": ["revert", "halt"],
+        })
+    }
+}
+
 /// How a number of cores is written.
 pub struct Cores;
 
@@ -99,6 +132,9 @@ pub fn text() -> String {
     for (key, default) in keys::defaults() {
         let property = match key.split_once('.') {
             None => schema.pointer_mut(&format!("/definitions/AppConfig/properties/{key}")),
+            Some(("rollout", inner)) => {
+                schema.pointer_mut(&format!("/definitions/RolloutRules/properties/{inner}"))
+            }
             Some((_, inner)) => {
                 schema.pointer_mut(&format!("/definitions/HealthCheck/properties/{inner}"))
             }

@@ -104,6 +104,7 @@ impl Ended<'_> {
         match self.end {
             End::Verdict(Verdict::Done) => (Exit::Done, Outcome::Done),
             End::Verdict(Verdict::Failed) => (Exit::ReleaseFailed, Outcome::Failed),
+            End::Verdict(Verdict::Reverted) => (Exit::ReleaseFailed, Outcome::Reverted),
             End::Verdict(Verdict::Mixed) => (Exit::Mixed, Outcome::Mixed),
             // Published, and served by nobody: no success.
             End::Verdict(Verdict::NoInstances) => (Exit::ReleaseFailed, Outcome::NoInstances),
@@ -142,6 +143,15 @@ impl Ended<'_> {
                     self.serving_on()
                 );
                 (message, undo.map(|undo| format!("go back with `{undo}`")).collect())
+            }
+            End::Verdict(Verdict::Reverted) => {
+                let failed = self.failures().count();
+                let message = format!(
+                    "v{number} failed on {}, and was taken back everywhere; {}",
+                    of(failed, all),
+                    self.serving_on()
+                );
+                (message, Vec::new())
             }
             End::Verdict(Verdict::NoInstances) => (
                 format!("v{number} is published, and {app} has no instance to run it"),

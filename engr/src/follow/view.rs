@@ -30,10 +30,12 @@ impl InstanceView {
             Standing::Done { .. } => "done",
             Standing::Failed(_) => "failed",
             Standing::Superseded { .. } => "superseded",
+            Standing::Reverted => "reverted",
             _ if self.down => "down",
             Standing::Silent => "silent",
             Standing::Behind => "behind",
             Standing::Underway(phase) => phase.word(),
+            Standing::Waiting => "waiting",
             Standing::Settling { .. } => "settling",
         }
     }
@@ -191,6 +193,7 @@ pub(super) mod tests {
             artifact: Artifact { digest: Digest::of(b""), size: 0 },
             environment: None,
             settings: Settings::default(),
+            rollout: None,
         }
     }
 

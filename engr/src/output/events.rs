@@ -254,6 +254,8 @@ pub enum Outcome {
     Failed,
     /// The release serves on some instances and failed on others.
     Mixed,
+    /// It has failed, and was taken back everywhere.
+    Reverted,
     /// There is no instance to run the release.
     NoInstances,
     /// The wait timed out; the rollout goes on.

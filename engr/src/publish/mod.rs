@@ -26,9 +26,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use deploy::publish::{Damage, SwapError, Swapped, swap};
-use deploy::release::{Draft, Release};
+use deploy::release::{Draft, Kind, Release};
+use deploy::rollout::{Limit, Plan, Progress};
 use deploy::state::{Refused, State};
-use deploy::store::Store;
+use deploy::store::{ErrorKind, Store, with_tries};
 use deploy::{Timestamp, layout};
 
 use crate::cli::PublishArgs;
@@ -146,12 +147,14 @@ impl<'a> Publisher<'a> {
         let phase = self.output.phase("publish");
         let (store, name) = (self.store.clone(), &self.app.name);
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
-        let served = self.served().await?;
+        let (served, instances) = self.served().await?;
+        let progress = read_progress(&*self.store).await?;
         let mut current = None;
         let mut attempt = async || {
             swap(&*store, name, |state| {
                 current = state.current();
-                let (state, draft) = step(state)?;
+                let (state, mut draft) = step(state.based(progress.as_ref()))?;
+                draft.rollout = self.plan(&state, &draft, instances);
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
             })
             .await
@@ -174,16 +177,31 @@ impl<'a> Publisher<'a> {
         Ok(Some(Published { release, previous }))
     }
 
-    /// The release that all instances serve of which that is known, if it is the same one. After a
-    /// failed release it is not the current one.
-    async fn served(&self) -> CommandResult<Option<u64>> {
+    /// The release that all instances serve of which that is known, if it is the same one, and how
+    /// many instances there are. After a failed release it is not the current one.
+    async fn served(&self) -> CommandResult<(Option<u64>, usize)> {
         let mut reports = Reports::default();
         reports.refresh(&*self.store).await?;
         let instances = self.fleet.instances().await?;
         let serving = |one: &Instance| Some(reports.get(&one.name)?.serving.as_ref()?.release);
         let mut serving = instances.iter().filter_map(serving);
         let first = serving.next();
-        Ok(first.filter(|_| serving.all(|other| Some(other) == first)))
+        let served = first.filter(|_| serving.all(|other| Some(other) == first));
+        Ok((served, instances.len()))
+    }
+
+    /// How the release goes through the fleet. Where nothing was good for all of it before, or there
+    /// is one instance alone, an order would protect nobody; and what a rollback brings is known.
+    fn plan(&self, state: &State, draft: &Draft, instances: usize) -> Plan {
+        let args = &self.args.rollout;
+        let mut rules = args.over(self.app.config.rollout());
+        if matches!(draft.kind, Kind::Rollback(_)) && args.canary.is_none() {
+            rules.canary = Limit::Count(0);
+        }
+        let parallel = rules.parallel(instances, draft.settings.graceful_shutdown);
+        let has_order = rules.canary.of(instances) > 0 || parallel < instances;
+        let now = args.now || state.base.is_none() || instances <= 1 || !has_order;
+        Plan { now, instances: u32::try_from(instances).unwrap_or(u32::MAX), rules }
     }
 
     /// Follows a release to its end, and tells of it; `undo` is the command that goes back.
@@ -276,5 +294,19 @@ pub fn damage_text(damage: Damage) -> String {
             format!("generation {live} of {object} is damaged; generation {taken} is in its place")
         }
         None => format!("generation {live} of {object} is damaged, and no older one is whole"),
+    }
+}
+
+/// How far the newest release is that an instance has begun to conduct; none where nobody has, or
+/// what is there cannot be understood.
+///
+/// # Errors
+/// What the store fails with.
+pub async fn read_progress(store: &dyn Store) -> CommandResult<Option<Progress>> {
+    match with_tries(async || store.read(layout::ROLLOUT).await).await {
+        Ok(object) => Ok(Progress::from_object(&object.data).ok()),
+        // The next conductor writes it anew.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

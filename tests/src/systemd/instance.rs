@@ -133,6 +133,7 @@ impl Instance {
             artifact,
             environment: None,
             settings: settings(),
+            rollout: deploy::rollout::Plan { now: true, ..Default::default() },
         };
         let step = |state: State| -> Result<State, Refused> {
             state.published(draft.clone(), None, None, Timestamp::now())

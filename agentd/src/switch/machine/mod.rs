@@ -241,6 +241,23 @@ impl Machine {
         self.stopping == Some(Stopping::Machine)
     }
 
+    /// The release that it was told to run last.
+    pub fn aimed(&self) -> Option<&Release> {
+        self.desired.as_ref().map(|desired| &*desired.release)
+    }
+
+    /// The release that serves, or will whatever is desired: there is nothing else to go on with.
+    pub fn bound(&self) -> Option<&Arc<Release>> {
+        let coming = match &self.switch {
+            Switch::Preparing { next }
+            | Switch::StoppingOld { next, .. }
+            | Switch::Starting { next, .. }
+            | Switch::Proving { next, .. } => Some(next),
+            Switch::Rest | Switch::Settling { .. } => None,
+        };
+        self.serving.as_ref().or(coming).map(|version| &version.release)
+    }
+
     /// What must outlive this agent.
     pub fn retained(&self) -> Retained {
         Retained { good: self.good.clone(), rejected: self.rejected.clone() }

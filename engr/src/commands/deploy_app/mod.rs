@@ -6,6 +6,7 @@ mod plan;
 
 use deploy::id::Id;
 use deploy::release::{Artifact, Draft, Kind, Source};
+use deploy::rollout::Plan;
 use deploy::state::State;
 
 use crate::bucket;
@@ -114,6 +115,7 @@ async fn deploy(
             artifact: wanted.artifact(),
             environment: next_environment(&state),
             settings: settings.clone(),
+            rollout: Plan::default(),
         };
         Ok((state, draft))
     };

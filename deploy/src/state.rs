@@ -320,7 +320,7 @@ impl State {
             Some(stage) if stage.is_proven() => {
                 Some(Base { release: current.clone(), reverted: BTreeSet::new() })
             }
-            stage if stage == Some(Stage::Reverted) || is_aborted => {
+            stage if stage.is_some_and(Stage::is_taken_back) || is_aborted => {
                 self.base.clone().map(|mut base| {
                     base.reverted.insert(current.number);
                     base

@@ -6,12 +6,11 @@ use std::time::Duration;
 use deploy::Timestamp;
 use deploy::id::Id;
 use deploy::release::Release;
-use deploy::rollout::Course;
 use deploy::store::Store;
 use tokio::sync::{mpsc, watch};
 
 use super::{Agent, NEVER, now};
-use crate::conduct::{Core, Driver, Event};
+use crate::conduct::{Core, Direction, Driver, Event, direct};
 use crate::run::News;
 use crate::switch;
 
@@ -100,22 +99,8 @@ impl Agent {
     /// Tells the switch core what to run.
     fn follow_course(&mut self) {
         let Some(core) = &self.part.core else { return };
-        let aimed = self.machine.aimed().map(|release| release.id.clone());
-        let bound = self.machine.bound().cloned();
-        let serving = bound.as_ref().map(|release| (&release.id, release.number));
-        let Some(course) = core.course(aimed.as_ref(), serving) else { return };
-        // What the release waits for, and what is to run meanwhile.
-        let (run, is_waiting, is_back) = match course {
-            Course::Run(release) => (Some(release), false, false),
-            Course::Wait(release) => (release, true, false),
-            Course::Back(release) => (release, false, true),
-            Course::Stay(release) => (release, false, false),
-        };
-        let run = match run {
-            Some(release) => Some(Arc::new(release.clone())),
-            None => bound,
-        };
-        match self.newest.clone().filter(|_| is_waiting) {
+        let Some(Direction { run, waits, is_back }) = direct(core, &self.machine) else { return };
+        match self.newest.clone().filter(|_| waits) {
             Some(release) => self.wait_for_turn(release),
             None => self.part.waits = None,
         }

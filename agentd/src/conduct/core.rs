@@ -301,9 +301,8 @@ impl Core {
         let Role::Conducting(it) = &mut self.role else { return };
         it.fleet.update(now, reports);
         it.list_at = Some(now + self.pace.of(it.fleet.len()).list);
-        let stale_after = plan.rules.stale_after.0;
-        let members =
-            it.fleet.members(now, wall, &self.name, (&release.id, release.number), stale_after);
+        let progress = it.progress.clone();
+        let members = it.fleet.members(now, wall, &self.name, (release, plan), &progress);
         let view = View {
             plan,
             is_graceful: release.settings.graceful_shutdown,
@@ -313,7 +312,7 @@ impl Core {
             passed: now.saturating_sub(it.decided),
             now: wall,
         };
-        it.progress = conduct(&it.progress, &view);
+        it.progress = conduct(&progress, &view);
         it.decided = now;
     }
 

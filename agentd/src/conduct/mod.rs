@@ -9,13 +9,14 @@
 //!       └── another has taken it, or it has ended ────────── conducting ◀─▶ list, decide, write
 //! ```
 //!
-//! - [`core`] is all of the decisions, pure; [`fleet`] is what it knows of the others.
+//! - [`core`] is all of the decisions, pure, and [`direct()`] what they mean for the switch core; [`fleet`] is what it knows of the others.
 //! - [`driver`] carries them out.
 //!
 //! Nothing here compares two machines' clocks: who is silent, and which lease has run out, is told by
 //! how long nothing has changed, by this machine's own watch.
 
 mod core;
+mod direct;
 mod driver;
 mod fleet;
 #[cfg(test)]
@@ -24,4 +25,5 @@ mod simulation;
 mod tests;
 
 pub use core::{Action, Core, Event, Pace, Time, Written};
+pub use direct::{Direction, direct};
 pub use driver::Driver;

@@ -23,9 +23,14 @@ pub struct Member {
     pub condition: Condition,
     /// How often the app was started again there.
     pub restarts: u32,
+    /// Another release serves there, and nothing is on its way.
+    pub is_back: bool,
     /// It has not reported for too long: it is passed over.
     pub is_stale: bool,
 }
+
+/// An app that was started again so often since its switch is not well, however far apart that was.
+const RESTARTS_MAX: u32 = 3;
 
 /// How an instance is with a release.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +53,10 @@ impl Member {
             return None;
         }
         let serving = report.serving.as_ref().filter(|version| version.release == number);
+        let is_back =
+            serving.is_none() && report.serving.is_some() && report.phase == Phase::Serving;
         Some(Self {
+            is_back,
             name: report.instance.clone(),
             key: order_key(id, &report.instance),
             condition: condition(report, number),
@@ -80,9 +88,13 @@ fn condition(report: &Report, number: u64) -> Condition {
         }
     }
     let Some(serving) = serving else { return Condition::Coming };
-    if let Some(it) = &report.crash_loop {
+    let crashes = report.crash_loop.as_ref().map_or(0, |it| it.crashes);
+    if crashes > 0 || serving.restarts >= RESTARTS_MAX {
         let failure = report.last_failure.clone().filter(|failure| failure.release == number);
-        let message = format!("it has crashed {} times in a row", it.crashes);
+        let message = match crashes {
+            0 => format!("it has crashed {} times", serving.restarts),
+            crashes => format!("it has crashed {crashes} times in a row"),
+        };
         return Condition::Bad(message, failure.map(Box::new));
     }
     match (&serving.unwell, report.phase) {
@@ -118,19 +130,19 @@ pub fn conduct(progress: &Progress, view: &View<'_>) -> Progress {
     if !next.stage.is_underway() {
         return next;
     }
-    if let Some(halt) = trouble(&next, view) {
-        let reverts = view.plan.rules.on_failure == OnFailure::Revert && view.has_base;
-        next.enter(if reverts { Stage::Reverted } else { Stage::Halted });
+    if next.stage != Stage::Reverting
+        && let Some(halt) = trouble(&next, view)
+    {
+        next.fail(view, view.plan.rules.on_failure == OnFailure::Revert);
         next.halt = Some(halt);
-        return next;
     }
-    if view.order.is_some_and(|order| order.verb == Verb::Pause) && next.stage != Stage::Watching {
+    let may_pause = matches!(next.stage, Stage::Canary | Stage::Rolling);
+    if may_pause && view.order.is_some_and(|order| order.verb == Verb::Pause) {
         next.steady_ms = None;
         return next;
     }
     let mut view = *view;
-    let mut live: Vec<&Member> = view.members.iter().filter(|one| !one.is_stale).collect();
-    live.sort_by_key(|one| one.key);
+    let live = live(view.members);
     // A stage that has nothing to wait for is passed at once.
     loop {
         let stage = next.stage;
@@ -138,6 +150,7 @@ pub fn conduct(progress: &Progress, view: &View<'_>) -> Progress {
             Stage::Canary => bake(&mut next, &view, &live),
             Stage::Rolling => roll(&mut next, &view, &live),
             Stage::Watching => watch(&mut next, &view, &live),
+            Stage::Reverting => bring_back(&mut next, &view, &live),
             Stage::Done | Stage::Halted | Stage::Reverted | Stage::Unknown => {}
         }
         if next.stage == stage {
@@ -152,6 +165,19 @@ impl Progress {
         (self.stage, self.steady_ms, self.restarts) = (stage, None, 0);
     }
 
+    /// It goes no further; and those that have switched go back, if they are to and there is something
+    /// to go back to.
+    fn fail(&mut self, view: &View<'_>, goes_back: bool) {
+        self.enter(match goes_back && view.has_base {
+            true if view.is_graceful => Stage::Reverted,
+            true => Stage::Reverting,
+            false => Stage::Halted,
+        });
+        if self.stage == Stage::Reverting {
+            self.mark = Mark::None;
+        }
+    }
+
     /// Counts the time that has passed since the last look, if all was well at both, and says whether
     /// it was so for that long.
     fn is_steady(&mut self, is_well: bool, passed: Duration, long: Duration) -> bool {
@@ -161,13 +187,20 @@ impl Progress {
     }
 }
 
+/// Those that speak, in the order of the switches.
+fn live(members: &[Member]) -> Vec<&Member> {
+    let mut live: Vec<_> = members.iter().filter(|one| !one.is_stale).collect();
+    live.sort_by_key(|one| one.key);
+    live
+}
+
 fn carry_out_order(next: &mut Progress, view: &View<'_>) {
     let Some(order) = view.order.filter(|order| next.order.as_ref() != Some(&order.id)) else {
         return;
     };
     match order.verb {
-        Verb::Abort if !matches!(next.stage, Stage::Done | Stage::Reverted) => {
-            next.enter(if view.has_base { Stage::Reverted } else { Stage::Halted });
+        Verb::Abort if next.stage != Stage::Done && !next.stage.is_taken_back() => {
+            next.fail(view, true);
             let message = format!("{} has called it off", order.by);
             let halt = Halt {
                 at: view.now,
@@ -194,9 +227,16 @@ fn trouble(next: &Progress, view: &View<'_>) -> Option<Halt> {
     let bad = |one: &&Member| {
         matches!(one.condition, Condition::Bad(..)) && !next.forgiven.contains(&one.name)
     };
-    let bad: Vec<&Member> = view.members.iter().filter(bad).collect();
+    let mut bad: Vec<&Member> = view.members.iter().filter(bad).collect();
     if bad.len() <= view.plan.rules.max_failures as usize {
-        return None;
+        // Those that go first are there to be heard, however many may fail.
+        let live = live(view.members);
+        let canaries = &live[..view.plan.rules.canary.of(live.len())];
+        let is_bad = |one: &&Member| bad.iter().any(|bad| bad.name == one.name);
+        if next.stage != Stage::Canary || canaries.is_empty() || !canaries.iter().all(is_bad) {
+            return None;
+        }
+        bad = canaries.to_vec();
     }
     let first = bad.into_iter().min_by_key(|one| one.key)?;
     let Condition::Bad(why, failure) = &first.condition else { return None };
@@ -220,7 +260,9 @@ fn bake(next: &mut Progress, view: &View<'_>, live: &[&Member]) {
         return;
     };
     next.mark = next.mark.max(Mark::UpTo(last.key));
-    let restarts = canaries.iter().map(|one| u64::from(one.restarts)).sum();
+    // One that is bad, and may be, is not waited for.
+    let good = canaries.iter().filter(|one| one.condition == Condition::Good);
+    let restarts = good.map(|one| u64::from(one.restarts)).sum();
     let is_well = canaries.iter().all(|one| one.is_over()) && restarts == next.restarts;
     next.restarts = restarts;
     if next.is_steady(is_well, view.passed, rules.bake.0) {
@@ -241,6 +283,23 @@ fn roll(next: &mut Progress, view: &View<'_>, live: &[&Member]) {
     if waiting.is_empty() && on_their_way == 0 && !live.is_empty() {
         next.mark = Mark::All;
         next.enter(Stage::Watching);
+    }
+}
+
+/// Those that have switched go back, so many at a time.
+fn bring_back(next: &mut Progress, view: &View<'_>, live: &[&Member]) {
+    let is_underway = |one: &&&Member| next.mark.lets(&one.key) && !one.is_back;
+    let on_their_way = live.iter().filter(is_underway).count();
+    let parallel = view.plan.rules.parallel(live.len(), view.is_graceful);
+    let waits = |one: &&&Member| !next.mark.lets(&one.key) && !one.is_back;
+    let waiting: Vec<_> = live.iter().filter(waits).collect();
+    let more = parallel.saturating_sub(on_their_way).min(waiting.len());
+    if let Some(last) = more.checked_sub(1).and_then(|last| waiting.get(last)) {
+        next.mark = Mark::UpTo(last.key);
+    }
+    if waiting.is_empty() && on_their_way == 0 {
+        next.mark = Mark::All;
+        next.enter(Stage::Reverted);
     }
 }
 

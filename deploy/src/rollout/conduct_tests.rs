@@ -6,7 +6,7 @@ use crate::rollout::{Lease, Limit, Rules};
 
 fn member(name: &str, condition: Condition) -> Member {
     let key = order_key(&Id::fixed("r"), name);
-    Member { name: name.to_owned(), key, condition, restarts: 0, is_stale: false }
+    Member { name: name.to_owned(), key, condition, restarts: 0, is_back: true, is_stale: false }
 }
 
 fn bad() -> Condition {
@@ -132,9 +132,11 @@ fn a_failure_brings_all_back_or_leaves_them_as_they_are() {
     let ended = it.progress.clone();
     assert_eq!(it.all(Condition::Good).step(100).progress, ended);
 
-    let rules = Rules { on_failure: OnFailure::Halt, max_failures: 1, ..Rules::default() };
+    let canary = Limit::Count(2);
+    let rules = Rules { on_failure: OnFailure::Halt, max_failures: 1, canary, ..Rules::default() };
     let mut it = Rollout::of(fleet(3), rules.clone());
     it.step(0).members[0].condition = bad();
+    it.members[1].condition = Condition::Good;
     assert_eq!(it.step(0).step(10).progress.stage, Stage::Rolling);
     it.members[1].condition = bad();
     assert_eq!(it.step(0).progress.stage, Stage::Halted);
@@ -144,11 +146,39 @@ fn a_failure_brings_all_back_or_leaves_them_as_they_are() {
     it.members[2].condition = Condition::Good;
     assert_eq!(it.step(0).progress.stage, Stage::Watching);
 
+    // Nobody goes on where all fail that went first, however many may.
+    let mut it = Rollout::of(fleet(3), Rules { canary: Limit::Count(1), ..rules });
+    it.step(0).members[0].condition = bad();
+    assert_eq!(it.step(0).progress.stage, Stage::Halted);
+
     // There is nothing before it.
     let mut it = Rollout::of(fleet(1), Rules::default());
     it.has_base = false;
     it.members[0].condition = bad();
     assert_eq!(it.step(0).progress.stage, Stage::Halted);
+}
+
+#[test]
+fn where_a_switch_costs_capacity_they_go_back_in_turn() {
+    let mut it = Rollout::of(fleet(8), Rules::default());
+    it.is_graceful = false;
+    it.plan.now = true;
+    (it.progress.stage, it.progress.mark) = (Stage::Rolling, Mark::All);
+    for one in &mut it.members {
+        (one.condition, one.is_back) = (Condition::Good, false);
+    }
+    it.step(0).members[7].condition = bad();
+    it.step(0);
+    assert_eq!((it.progress.stage, it.let_on()), (Stage::Reverting, 2));
+    it.members[0].is_back = true;
+    assert_eq!(it.step(0).let_on(), 3);
+    it.order("p", Verb::Pause).members[1].is_back = true;
+    assert_eq!(it.step(0).let_on(), 4, "nobody stops it on its way back");
+    it.members.iter_mut().for_each(|one| one.is_back = true);
+    it.members[5].is_stale = true;
+    it.step(0);
+    assert_eq!((it.progress.stage, it.progress.mark), (Stage::Reverted, Mark::All));
+    assert!(it.progress.halt.is_some());
 }
 
 #[test]
@@ -233,6 +263,9 @@ fn an_instance_is_as_it_says() {
     let mut loops = good.clone();
     loops.crash_loop = Some(CrashLoop { crashes: 2, next_start: None });
     assert_eq!(of(&loops), Condition::Bad("it has crashed 2 times in a row".to_owned(), None));
+    let mut again = good.clone();
+    again.serving = Some(version(RESTARTS_MAX));
+    assert_eq!(of(&again), Condition::Bad("it has crashed 3 times".to_owned(), None));
     let mut unwell = good.clone();
     unwell.serving.as_mut().unwrap().unwell = Some("/health answers 500".to_owned());
     assert_eq!(of(&unwell), Condition::Bad("/health answers 500".to_owned(), None));

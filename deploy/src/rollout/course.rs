@@ -35,20 +35,27 @@ pub fn course<'a>(
     let verb = order_of(state).map(|order| order.verb);
     let is_begun = aimed == Some(&release.id) || serving.is_some_and(|(id, _)| *id == release.id);
     let meanwhile = || meanwhile(state, serving);
+    let is_let_on = || {
+        let key = order_key(&release.id, instance);
+        progress.is_some_and(|progress| progress.mark.lets(&key))
+    };
     let base = state.base.as_ref().map(|base| &base.release);
     Some(match (progress.map(|progress| progress.stage), verb) {
         (Some(Stage::Done | Stage::Watching), _) => Course::Run(release),
-        (Some(Stage::Reverted), _) | (_, Some(Verb::Abort)) => Course::Back(base),
+        (Some(Stage::Reverted), _) => Course::Back(base),
+        (Some(Stage::Reverting), _) => match is_begun && !is_let_on() {
+            true => Course::Run(release),
+            false => Course::Back(base),
+        },
+        // Where going back costs capacity, all do not go at once.
+        (_, Some(Verb::Abort)) if release.settings.graceful_shutdown => Course::Back(base),
         _ if is_begun => Course::Run(release),
-        (Some(Stage::Halted), _) => Course::Stay(meanwhile()),
+        (Some(Stage::Halted), _) | (_, Some(Verb::Abort)) => Course::Stay(meanwhile()),
         (_, Some(Verb::Pause)) => Course::Wait(meanwhile()),
-        (Some(Stage::Canary | Stage::Rolling), _) => {
-            let key = order_key(&release.id, instance);
-            match progress.is_some_and(|progress| progress.mark.lets(&key)) {
-                true => Course::Run(release),
-                false => Course::Wait(meanwhile()),
-            }
-        }
+        (Some(Stage::Canary | Stage::Rolling), _) => match is_let_on() {
+            true => Course::Run(release),
+            false => Course::Wait(meanwhile()),
+        },
         (None, _) if plan.now => Course::Run(release),
         (None | Some(Stage::Unknown), _) => Course::Wait(meanwhile()),
     })

@@ -86,6 +86,21 @@ fn what_was_taken_back_is_run_by_nobody() {
 }
 
 #[test]
+fn where_a_switch_costs_capacity_each_goes_back_in_its_turn() {
+    let mut state = second();
+    state.release.as_mut().unwrap().settings.graceful_shutdown = false;
+    let key = order_key(&Id::fixed("two"), "app-1");
+    let on = |mark, serving| said(&state, Some(&progress(&state, Stage::Reverting, mark)), serving);
+    assert_eq!(on(Mark::None, Some(("two", 2))), "run 2");
+    assert_eq!(on(Mark::UpTo(key), Some(("two", 2))), "back 1");
+    assert_eq!(on(Mark::None, Some(("one", 1))), "back 1");
+    assert_eq!(on(Mark::None, None), "back 1");
+    let aborted = state.clone().ordered(Verb::Abort, 2, "ann@laptop", at(1)).unwrap();
+    assert_eq!(said(&aborted, None, Some(("two", 2))), "run 2");
+    assert_eq!(said(&aborted, None, Some(("one", 1))), "stay 1");
+}
+
+#[test]
 fn nobody_switches_once_more_than_is_needed() {
     // 3 takes the place of 2 in the middle of its rollout.
     let second = second();

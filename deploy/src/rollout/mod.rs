@@ -10,8 +10,11 @@
 //!   canary ──healthy for `bake`──▶ rolling, `max-parallel` at a time ──▶ watching ──`watch-for`──▶ done
 //!      └──────────── more than `max-failures` ──┴───────────────────────────┘
 //!                              ▼
-//!             reverted (`on-failure: revert`), or halted
+//!       reverted (`on-failure: revert`), or halted
 //! ```
+//!
+//! Where versions overlap all go back at once. Where they do not, that would cost capacity, and they
+//! go back as they came, `max-parallel` at a time (`reverting`).
 //!
 //! - [`rules`]: what people set, and what a release carries of it.
 //! - [`progress`]: the object, and the orders that people give while a rollout is under way.

@@ -60,7 +60,10 @@ pub enum Stage {
     Done,
     /// It goes no further, and those that have switched stay.
     Halted,
-    /// It goes no further, and all are back at the release before.
+    /// It has failed, and those that have switched go back, so many at a time: where versions do not
+    /// overlap, as that costs capacity. [`Progress::mark`] says who may.
+    Reverting,
+    /// It goes no further, and all are back at the release before, or on their way there.
     Reverted,
     /// What a newer agent says, and this program does not know.
     #[serde(other)]
@@ -76,6 +79,7 @@ impl Stage {
             Self::Watching => "watching",
             Self::Done => "done",
             Self::Halted => "halted",
+            Self::Reverting => "reverting",
             Self::Reverted => "reverted",
             Self::Unknown => "unknown",
         }
@@ -83,7 +87,12 @@ impl Stage {
 
     /// Whether somebody must conduct it further.
     pub fn is_underway(self) -> bool {
-        matches!(self, Self::Canary | Self::Rolling | Self::Watching)
+        matches!(self, Self::Canary | Self::Rolling | Self::Watching | Self::Reverting)
+    }
+
+    /// Whether it is to run nowhere any more.
+    pub fn is_taken_back(self) -> bool {
+        matches!(self, Self::Reverting | Self::Reverted)
     }
 
     /// Whether all instances have taken the release, and it was good wherever it was looked at.

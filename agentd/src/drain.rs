@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 mod sock_diag;
 
-use sock_diag::State;
+use sock_diag::{Family, State};
 
 /// The sockets of an app's processes, by inode.
 #[derive(Debug, Default)]
@@ -34,12 +35,17 @@ impl Sockets {
         Ok(Self { inodes })
     }
 
-    /// How many of them are connections to this local port that have not ended.
+    /// How many of them are connections that have not ended, of those that a listener at this
+    /// address has taken.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn connections(&self, port: u16) -> io::Result<usize> {
-        let open = sock_diag::inodes(port, &[State::Established, State::CloseWait])?;
+    pub fn connections(&self, address: SocketAddr) -> io::Result<usize> {
+        // Only of the listener's own family, which all that it takes are of: the kernel goes
+        // through its whole table of connections for each question.
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        let states = [State::Established, State::CloseWait];
+        let open = sock_diag::inodes(address.port(), &[family], &states)?;
         Ok(open.iter().filter(|inode| self.inodes.contains(inode)).count())
     }
 
@@ -48,7 +54,7 @@ impl Sockets {
     /// # Errors
     /// When the kernel does not tell.
     pub fn listens(&self, port: u16, but: &[u64]) -> io::Result<bool> {
-        let listening = sock_diag::inodes(port, &[State::Listen])?;
+        let listening = sock_diag::inodes(port, &[Family::V4, Family::V6], &[State::Listen])?;
         Ok(listening.iter().any(|inode| self.inodes.contains(inode) && !but.contains(inode)))
     }
 }
@@ -70,19 +76,30 @@ fn socket_inodes(process: &Path) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
     #[test]
     fn this_process_has_the_connections_that_it_accepted() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // One for both families takes those of the older one, too.
+        for (listens, to) in
+            [(LOCALHOST, LOCALHOST), (IpAddr::V6(Ipv6Addr::UNSPECIFIED), LOCALHOST)]
+        {
+            has_what_it_accepted(listens, to);
+        }
+    }
+
+    const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn has_what_it_accepted(listens: IpAddr, to: IpAddr) {
+        let listener = TcpListener::bind((listens, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
+        let client = TcpStream::connect((to, address.port())).unwrap();
         let (server, _) = listener.accept().unwrap();
         let sockets = || Sockets::of_session(std::process::id()).unwrap();
-        assert_eq!(sockets().connections(address.port()).unwrap(), 1);
+        assert_eq!(sockets().connections(address).unwrap(), 1);
         assert!(sockets().listens(address.port(), &[]).unwrap());
         drop((client, server));
-        assert_eq!(sockets().connections(address.port()).unwrap(), 0);
+        assert_eq!(sockets().connections(address).unwrap(), 0);
         drop(listener);
         assert!(!sockets().listens(address.port(), &[]).unwrap());
     }

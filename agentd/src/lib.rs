@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - [`agent`] is the loop: it waits for the next event, hands it to the switch core, and begins
-//!   what the core decides. It has no choice of its own.
+//!   what the core decides. It has no choice of its own. [`alarm`] wakes it when the core wants that.
 //! - [`switch`] is that core: pure, without I/O, clock or chance.
 //! - [`sockets`] owns the listening sockets and steers new connections between versions.
 //! - [`process`] starts and signals the app's processes; [`executable`] says what could never be
@@ -22,9 +22,10 @@
 //! - [`conduct`] is this instance's part in a rollout: whose turn it is, and who conducts it.
 //! - [`update`] brings the agent itself to the binary that is wanted.
 //! - [`logs`] takes the app's lines to the spool; [`report`] writes the instance's object;
-//!   [`health`] answers the load balancer.
+//!   [`health`] answers the load balancer; [`heap`] keeps the agent's own memory small.
 
 pub mod agent;
+pub mod alarm;
 pub mod balance;
 pub mod cgroup;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod follow;
 pub mod fork;
 pub mod handover;
 pub mod health;
+pub mod heap;
 pub mod launcher;
 pub mod link;
 pub mod lock;

@@ -26,7 +26,8 @@ use crate::agent::{Agent, Life};
 use crate::engr::binary;
 use crate::fleet::{LIMIT, within};
 
-const APP: &str = "shop";
+/// The app, and its executable.
+pub const APP: &str = "shop";
 
 /// What to run, and where.
 #[derive(Clone, Debug)]

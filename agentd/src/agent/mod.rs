@@ -19,6 +19,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::alarm::{Alarm, now};
 use crate::fetch::Fetcher;
 use crate::handover::Ledger;
 use crate::health::Status;
@@ -123,8 +124,9 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
     identify(&link, identity);
     let mut alive = tokio::time::interval(ALIVE_EVERY);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut alarm = Alarm::new().context("cannot have a timer")?;
     while !agent.is_over {
-        let wake = agent.wake_in();
+        alarm.set(agent.machine.wake_at()).context("cannot set the timer")?;
         tokio::select! {
             Some(news) = arriving.recv() => agent.hear(news),
             Some(state) = seen.recv() => agent.see(state),
@@ -149,7 +151,10 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
             },
             _ = interrupt.recv() => agent.step(Event::Stop),
             _ = alive.tick() => link.tell(&ToLauncher::Alive),
-            () = tokio::time::sleep(wake) => agent.step(Event::Tick),
+            rung = alarm.rings() => {
+                rung.context("cannot wait for the timer")?;
+                agent.step(Event::Tick);
+            }
         }
     }
     drop(agent);
@@ -158,12 +163,6 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
     }
     tracing::info!("the agent has ended");
     Ok(())
-}
-
-/// The kernel's monotonic clock.
-fn now() -> Time {
-    let now = nix::time::ClockId::CLOCK_MONOTONIC.now().expect("every Linux has this clock");
-    Time::from(now)
 }
 
 fn read_config(dir: &InstanceDir) -> anyhow::Result<AgentConfig> {
@@ -293,11 +292,6 @@ impl Agent {
             self.step(Event::Exited(version, Exit::default()));
         }
         self.step(Event::Tick);
-    }
-
-    /// How long until the core wants to be woken.
-    fn wake_in(&self) -> Duration {
-        self.machine.wake_at().map_or(NEVER, |at| at.saturating_sub(now()))
     }
 
     fn hear(&mut self, news: News) {

@@ -21,6 +21,16 @@ pub(super) enum State {
     Listen = 10,
 }
 
+/// What a socket's addresses are. One that listens at `::` takes connections of IPv4 too, as sockets
+/// of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// IPv4.
+    V4 = libc::AF_INET as isize,
+    /// IPv6.
+    V6 = libc::AF_INET6 as isize,
+}
+
 /// `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const HEADER: usize = 16;
@@ -28,11 +38,11 @@ const REQUEST: usize = HEADER + 56;
 /// Where an answer's `struct inet_diag_msg` has the inode.
 const INODE_AT: usize = HEADER + 68;
 
-/// The inodes of the sockets with this local port in one of these states.
-pub(super) fn inodes(port: u16, states: &[State]) -> io::Result<Vec<u64>> {
+/// The inodes of the sockets of these families with this local port in one of these states.
+pub(super) fn inodes(port: u16, families: &[Family], states: &[State]) -> io::Result<Vec<u64>> {
     let mut inodes = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        dump(family as u8, port, states, &mut inodes)?;
+    for family in families {
+        dump(*family as u8, port, states, &mut inodes)?;
     }
     Ok(inodes)
 }

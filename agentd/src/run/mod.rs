@@ -32,7 +32,7 @@ mod watcher;
 
 pub use adopt::Standing;
 pub use bounds::Bounds;
-use watcher::{until_idle, until_silent};
+use watcher::{Idleness, until_silent};
 
 /// The variable by which an instance's processes are known: its folder.
 pub const INSTANCE_DIR: &str = "ENGR_INSTANCE_DIR";
@@ -189,7 +189,8 @@ impl Runner {
         }
     }
 
-    /// Says [`Event::Idle`] when the version has nothing left to do.
+    /// Says [`Event::Idle`] when the version has nothing left to do. The first look is now: the loop
+    /// may have much to write down before a task gets to run.
     pub fn await_idle(&mut self, id: VersionId) {
         let Some(version) = self.versions.get_mut(&id) else { return };
         let (news, groups, release) =
@@ -199,9 +200,14 @@ impl Runner {
             let _ = news.send(News::Event(Event::Idle(id)));
             return;
         };
-        let pid = process.pid;
+        let mut idleness = Idleness { id, pid: process.pid, release, groups, since: None };
+        idleness.look();
         let task = tokio::spawn(async move {
-            until_idle(id, pid, &release, &groups).await;
+            if let Err(error) = idleness.wait().await {
+                // The deadline for connections ends this.
+                tracing::warn!(%error, "cannot wait for the old version's last work");
+                return;
+            }
             let _ = news.send(News::Event(Event::Idle(id)));
         });
         process.tasks.push(task.abort_handle());

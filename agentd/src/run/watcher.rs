@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deploy::release::Release;
 use nix::sys::signal::Signal;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::bounds::{KILLED_WITHIN, ran_out_of_memory};
 use super::{News, lock};
+use crate::alarm::{Alarm, now};
 use crate::drain::Sockets;
 use crate::link::{ENDED_BEFORE_WITHIN, ENDED_WITHIN, Link};
 use crate::logs::LastLines;
@@ -23,7 +24,7 @@ use crate::notices::{Notice, NotifySocket};
 use crate::process::handle::Handle;
 use crate::readiness::{self, Abilities};
 use crate::sockets::Groups;
-use crate::switch::{Event, Exit, RunId, VersionId};
+use crate::switch::{Event, Exit, RunId, Time, VersionId};
 
 /// The pause between two looks at an old version.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -249,46 +250,67 @@ pub(super) async fn until_silent(
     }
 }
 
-/// Waits until nothing waits in the version's queues and its connections have ended.
-pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
-    let mut empty_since = None;
-    loop {
-        let now = Instant::now();
-        match is_idle(id, pid, release, groups) {
-            Ok(true) => _ = empty_since.get_or_insert(now),
-            Ok(false) => empty_since = None,
-            // The deadline for connections ends this.
-            Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
-        }
-        // By the clock, not by the looks: each of those takes its time.
-        let left = empty_since.map(|since: Instant| {
-            QUEUE_EMPTY_FOR.saturating_sub(now.saturating_duration_since(since))
-        });
-        match left {
-            Some(Duration::ZERO) => return,
-            Some(left) => tokio::time::sleep(left.min(LOOK_EVERY)).await,
-            None => tokio::time::sleep(LOOK_EVERY).await,
-        }
-    }
+/// Whether an old version still has work.
+#[derive(Debug)]
+pub(super) struct Idleness {
+    pub(super) id: VersionId,
+    pub(super) pid: u32,
+    pub(super) release: Arc<Release>,
+    pub(super) groups: Arc<Mutex<Groups>>,
+    /// Every look since then has found nothing.
+    pub(super) since: Option<Time>,
 }
 
-fn is_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) -> io::Result<bool> {
-    let addresses = {
-        let groups = lock(groups);
-        let mut addresses = Vec::new();
-        for group in release.settings.ports.iter().filter_map(|port| groups.get(port)) {
-            if group.waiting(id)? > 0 {
-                return Ok(false);
+impl Idleness {
+    /// Waits until nothing has waited in the version's queues for some time and its connections have
+    /// ended.
+    pub(super) async fn wait(mut self) -> io::Result<()> {
+        let mut alarm = Alarm::new()?;
+        loop {
+            // By the clock, not by the looks: each of those takes its time.
+            let next = now() + LOOK_EVERY;
+            let enough = self.since.map_or(next, |since| since + QUEUE_EMPTY_FOR);
+            alarm.set(Some(next.min(enough)))?;
+            alarm.rings().await?;
+            let began = now();
+            self.look();
+            if self.since.is_some_and(|since| since + QUEUE_EMPTY_FOR <= began) {
+                return Ok(());
             }
-            addresses.push(group.address());
-        }
-        addresses
-    };
-    let sockets = Sockets::of_session(pid)?;
-    for address in addresses {
-        if sockets.connections(address.port())? > 0 {
-            return Ok(false);
         }
     }
-    Ok(true)
+
+    pub(super) fn look(&mut self) {
+        let now = now();
+        match self.is_idle() {
+            Ok(true) => _ = self.since.get_or_insert(now),
+            Ok(false) => self.since = None,
+            // The deadline for connections ends this.
+            Err(error) => {
+                self.since = None;
+                tracing::warn!(%error, "cannot see what the old version still does");
+            }
+        }
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        let addresses = {
+            let groups = lock(&self.groups);
+            let mut addresses = Vec::new();
+            for group in self.release.settings.ports.iter().filter_map(|port| groups.get(port)) {
+                if group.waiting(self.id)? > 0 {
+                    return Ok(false);
+                }
+                addresses.push(group.address());
+            }
+            addresses
+        };
+        let sockets = Sockets::of_session(self.pid)?;
+        for address in addresses {
+            if sockets.connections(address)? > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }

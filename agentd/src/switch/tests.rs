@@ -115,7 +115,7 @@ fn overlap_goes_from_fetch_to_the_old_ones_end() {
     assert_eq!(drive.serves(), Some(1));
     assert_eq!(drive.wake(), ["steer 2", "switched v2"]);
     assert_eq!(drive.serves(), Some(2));
-    assert_eq!(drive.wake(), ["done v2", "await 1"]);
+    assert_eq!(drive.wake(), ["await 1", "done v2"]);
     assert_eq!(drive.step(Event::Idle(VersionId(1))), ["term 1"]);
     assert_eq!(drive.machine.wake_at(), None, "drain is unset: it is never killed");
     assert_eq!(drive.step(exited(1, 0)), ["discard 1"]);
@@ -127,7 +127,7 @@ fn busy_connections_are_waited_for_five_seconds_and_the_drain_deadline_kills() {
     drive.begin(&release(2), 2, Way::Overlap);
     drive.step(Event::Ready(VersionId(2)));
     drive.wake();
-    assert_eq!(drive.wake(), ["done v2", "await 1"]);
+    assert_eq!(drive.wake(), ["await 1", "done v2"]);
     let began = drive.now;
     assert_eq!(drive.wake(), ["term 1"]);
     assert_eq!(drive.now - began, Time::from_secs(5));

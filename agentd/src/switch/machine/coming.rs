@@ -263,8 +263,10 @@ impl Machine {
         self.switch = Switch::Settling { before, until };
     }
 
-    /// The serving version is good.
+    /// The serving version is good. The old one is seen to first: to remember this takes the disk's
+    /// time, for which the old one would live longer.
     pub(super) fn settled(&mut self, now: Time, before: Before, actions: &mut Vec<Action>) {
+        self.leave(now, before, actions);
         if let Some(version) = &self.serving {
             self.good = Some(version.release.clone());
             // A first release that failed and was tried on until it held.
@@ -274,7 +276,6 @@ impl Machine {
             let release = version.release.number;
             actions.push(Action::Record(Record::Done { release }));
         }
-        self.leave(now, before, actions);
     }
 
     /// The serving version gets all new connections again, if this one had a share of them.

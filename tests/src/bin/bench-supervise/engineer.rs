@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tests::agent::Life;
 use tests::engr::binary;
-use tests::instance::{Instance, Setup};
+use tests::instance::{APP, Instance, Setup};
 
 use crate::program::{self, App};
 use crate::{Measured, kill};
@@ -43,7 +43,7 @@ pub(crate) fn measure(kills: u32) -> anyhow::Result<Measured> {
         // A second crash within a minute would wait for a second: each has an agent of its own.
         let instance = Instance::start(&setup("says-start", args, true)?)?;
         back.push(kill(&app)?);
-        pss = program::pss(instance.launcher());
+        pss = program::pss(instance.launcher(), APP);
     }
     Ok(Measured { name: "Engineer (launcher and agent)", back, pss })
 }
@@ -55,7 +55,7 @@ pub(crate) fn grow(switches: u64) -> anyhow::Result<()> {
     for switch in 0..=switches {
         if switch % LOOK_EVERY == 0 || switch == switches {
             instance.drained_to(0)?;
-            let pss = program::pss(instance.launcher()) as f64 / 1000.0;
+            let pss = program::pss(instance.launcher(), APP) as f64 / 1000.0;
             println!("| {switch} | {pss:.2} MB |");
         }
         let release = instance.publish()?;

@@ -90,6 +90,6 @@ impl Peer {
         for _ in 0..kills {
             back.push(kill(&app)?);
         }
-        Ok(Measured { name: self.name, back, pss: program::pss(running.0.id()) })
+        Ok(Measured { name: self.name, back, pss: program::pss(running.0.id(), program::APP_NAME) })
     }
 }

@@ -54,8 +54,9 @@ impl App {
     }
 }
 
-/// The PSS of these processes and all that they have started, but for the app's, in kilobytes.
-pub(crate) fn pss(root: u32) -> u64 {
+/// The PSS of this process and all that it has started, but for the app's, whose processes the kernel
+/// calls `app`; in kilobytes.
+pub(crate) fn pss(root: u32, app: &str) -> u64 {
     let mut all = vec![root];
     let mut at = 0;
     while at < all.len() {
@@ -66,7 +67,7 @@ pub(crate) fn pss(root: u32) -> u64 {
     }
     let is_app = |pid: &u32| {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == APP_NAME
+        name.trim() == app
     };
     let of_one = |pid: &u32| {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;

@@ -24,6 +24,7 @@ use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
 mod bounds;
+mod complaint;
 mod names;
 mod prepare;
 mod start;

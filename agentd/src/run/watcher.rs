@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::bounds::{KILLED_WITHIN, ran_out_of_memory};
+use super::complaint::Complaint;
 use super::{News, lock};
 use crate::drain::Sockets;
 use crate::link::{ENDED_BEFORE_WITHIN, ENDED_WITHIN, Link};
@@ -115,7 +116,7 @@ impl Watcher {
             tracing::error!(%error, "cannot hear whether the app is ready");
             return;
         }
-        if self.has_own_listener() {
+        if self.has_own_listener(&mut Complaint::default()) {
             return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
@@ -125,13 +126,14 @@ impl Watcher {
     /// is another version that answers there.
     async fn until_it_listens(&self) {
         let Some(address) = self.address.filter(|_| self.handed.is_empty()) else { return };
+        let mut complaint = Complaint::default();
         loop {
             let sockets = Sockets::of_session(self.pid);
             match sockets.and_then(|sockets| sockets.listens(address.port(), &[])) {
                 Ok(true) => return,
                 Ok(false) => {}
                 // The deadline of the release ends this.
-                Err(error) => tracing::warn!(%error, "cannot see which sockets the app has"),
+                Err(error) => complaint.about(&error, "cannot see which sockets the app has"),
             }
             tokio::time::sleep(LISTENS_EVERY).await;
         }
@@ -139,9 +141,10 @@ impl Watcher {
 
     /// Waits until the app listens on its port with a socket of its own, though it was handed one.
     async fn until_it_binds(&self) {
+        let mut complaint = Complaint::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.has_own_listener() {
+            if self.has_own_listener(&mut complaint) {
                 return;
             }
         }
@@ -157,12 +160,12 @@ impl Watcher {
         }
     }
 
-    fn has_own_listener(&self) -> bool {
+    fn has_own_listener(&self, complaint: &mut Complaint) -> bool {
         let Some(address) = self.address.filter(|_| !self.handed.is_empty()) else { return false };
         let listens = Sockets::of_session(self.pid)
             .and_then(|sockets| sockets.listens(address.port(), &self.handed));
         listens.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot see which sockets the app has");
+            complaint.about(&error, "cannot see which sockets the app has");
             false
         })
     }
@@ -252,13 +255,14 @@ pub(super) async fn until_silent(
 /// Waits until nothing waits in the version's queues and its connections have ended.
 pub(super) async fn until_idle(id: VersionId, pid: u32, release: &Release, groups: &Mutex<Groups>) {
     let mut empty_since = None;
+    let mut complaint = Complaint::default();
     loop {
         let now = Instant::now();
         match is_idle(id, pid, release, groups) {
             Ok(true) => _ = empty_since.get_or_insert(now),
             Ok(false) => empty_since = None,
             // The deadline for connections ends this.
-            Err(error) => tracing::warn!(%error, "cannot see what the old version still does"),
+            Err(error) => complaint.about(&error, "cannot see what the old version still does"),
         }
         // By the clock, not by the looks: each of those takes its time.
         let left = empty_since.map(|since: Instant| {

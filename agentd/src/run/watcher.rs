@@ -190,7 +190,9 @@ impl Watcher {
         let has_ports = !self.release.settings.ports.is_empty();
         exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
         let killed = exit.signal == Some(libc::SIGKILL);
-        exit.out_of_memory = killed
+        // Nobody's child any more, once the launcher that it was a child of has died.
+        let is_unknown = exit.code.is_none() && exit.signal.is_none();
+        exit.out_of_memory = (killed || is_unknown)
             && ran_out_of_memory(&self.members, &self.traces).unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot see whether the app ran out of memory");
                 false

@@ -14,6 +14,8 @@ pub struct Place {
     root: TempDir,
     /// Where Cloud Storage is for commands that are run here.
     endpoint: String,
+    /// The `engr` that is run here. None: this workspace's.
+    engr: Option<PathBuf>,
 }
 
 /// Nobody's real buckets, whatever the machine's owner is logged in to: nothing listens there.
@@ -35,12 +37,25 @@ impl Place {
         for folder in ["work", "home", "tmp"] {
             fs::create_dir(root.path().join(folder)).expect("a folder");
         }
-        Self { root, endpoint: NOWHERE.to_owned() }
+        Self { root, endpoint: NOWHERE.to_owned(), engr: None }
     }
 
     /// From now on commands that are run here find Cloud Storage at `endpoint`.
     pub fn set_endpoint(&mut self, endpoint: impl Into<String>) {
         self.endpoint = endpoint.into();
+    }
+
+    /// From now on this `engr` is run here, which finds the `agentd` beside it.
+    pub fn set_engr(&mut self, program: impl Into<PathBuf>) {
+        self.engr = Some(program.into());
+    }
+
+    /// The `engr` that is run here, ready to be started.
+    ///
+    /// # Panics
+    /// When it has not been built.
+    pub fn engr_command(&self) -> Command {
+        self.command(self.engr.clone().unwrap_or_else(|| binary("engr")))
     }
 
     /// The folder that commands are run in.
@@ -135,7 +150,7 @@ impl Place {
     /// # Panics
     /// When it cannot be run.
     pub fn engr_in(&self, folder: &str, args: &[&str]) -> Transcript {
-        let mut command = self.command(binary("engr"));
+        let mut command = self.engr_command();
         let output = command.args(args).current_dir(self.path().join(folder)).output();
         self.transcript(args, &output.expect("engr runs"))
     }

@@ -29,6 +29,7 @@ use gcs_server::Server;
 use serde_json::{Map, Value, json};
 
 use crate::engr::{Place, Transcript, binary};
+use crate::programs::Programs;
 use crate::running::Running;
 
 pub use left::{Process, end};
@@ -221,6 +222,12 @@ impl Fleet {
         let (store, name) = (self.store(), layout::artifact(&digest));
         blocking(store.upload(&name, &archive, Expect::Any, &|_| {})).expect("uploaded");
         digest
+    }
+
+    /// From now on those programs' `engr` is run. The agents and the balancer that it starts are
+    /// of the same programs; those that run already stay what they are.
+    pub fn use_programs(&mut self, programs: &Programs) {
+        self.place.set_engr(programs.engr());
     }
 
     /// Runs `engr shop` with these arguments.

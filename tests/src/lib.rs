@@ -16,6 +16,7 @@ pub mod launch;
 pub mod loads;
 pub mod machine;
 pub mod mounts;
+pub mod programs;
 pub mod relay;
 pub mod running;
 pub mod systemd;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::engr::{Place, Transcript, binary};
+use crate::engr::{Place, Transcript};
 
 /// How long a test waits for something that should come at once.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ impl Running {
     /// # Panics
     /// When it cannot be started.
     pub fn start(place: &Place, args: &[&str]) -> Self {
-        let mut command = place.command(binary("engr"));
+        let mut command = place.engr_command();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let args = args.iter().map(ToString::to_string).collect();
         Self { args, child: Some(command.spawn().expect("engr starts")) }

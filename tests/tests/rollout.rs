@@ -163,6 +163,7 @@ fn what_does_not_do_is_taken_back() {
 fn what_crashes_later_is_taken_back_from_all() {
     let (mut fleet, first) = fleet();
     fleet.set("args", json!(["crash-after:5000"]));
+    fleet.set("rollout", json!({"watch-for": "40s"}));
     // It has switched everywhere before it crashes anywhere.
     let bad = detached(&fleet, &["--now"]);
     let halted = ended(&fleet, bad, Stage::Reverted);

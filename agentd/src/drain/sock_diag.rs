@@ -42,9 +42,22 @@ const INODE_AT: usize = HEADER + 68;
 pub(super) fn inodes(port: u16, families: &[Family], states: &[State]) -> io::Result<Vec<u64>> {
     let mut inodes = Vec::new();
     for family in families {
-        dump(*family as u8, port, states, &mut inodes)?;
+        dump(*family as u8, port, states, &mut inodes).map_err(explained)?;
     }
     Ok(inodes)
+}
+
+/// Where it is a module, the kernel loads it when it is first asked: that may be forbidden, or the
+/// module not there.
+fn explained(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let what =
+                "the kernel cannot be asked for sockets: it lacks tcp_diag; `modprobe tcp_diag`";
+            io::Error::new(io::ErrorKind::Unsupported, what)
+        }
+        _ => error,
+    }
 }
 
 fn dump(family: u8, port: u16, states: &[State], inodes: &mut Vec<u64>) -> io::Result<()> {

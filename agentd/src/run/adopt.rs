@@ -147,6 +147,7 @@ impl Runner {
             tracing::error!(%error, "the app's own word cannot be heard any more");
             None
         });
+        self.limit_again(id);
         let begun = Begun { run, pid, start, started, handed, is_ready };
         match self.attend(id, begun, notify) {
             Ok(()) => self.set_status(id, run, status.unwrap_or_default()),

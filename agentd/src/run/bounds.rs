@@ -93,14 +93,7 @@ impl Bounds {
             return Ok(None);
         };
         let group = cgroup.new_group(id.0)?;
-        let cpu_millis = release.settings.cpu.map(|cores| cores.millis);
-        let limits = Limits { memory: release.settings.memory.map(|memory| memory.0), cpu_millis };
-        match group.limit(&limits) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                tracing::warn!(release = release.number, "a limit does not hold: {error}");
-            }
-            limited => limited?,
-        }
+        limit(&group, release)?;
         Ok(Some(group))
     }
 
@@ -167,6 +160,18 @@ impl Bounds {
     }
 }
 
+fn limit(group: &Group, release: &Release) -> io::Result<()> {
+    let cpu_millis = release.settings.cpu.map(|cores| cores.millis);
+    let limits = Limits { memory: release.settings.memory.map(|memory| memory.0), cpu_millis };
+    match group.limit(&limits) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(release = release.number, "a limit does not hold: {error}");
+            Ok(())
+        }
+        limited => limited,
+    }
+}
+
 fn first_limit(settings: &Settings) -> Option<&'static str> {
     let memory = settings.memory.is_some().then_some("memory");
     memory.or(settings.cpu.is_some().then_some("cpu"))
@@ -192,6 +197,18 @@ pub(super) fn ran_out_of_memory(members: &Members, traces: &Path) -> io::Result<
 }
 
 impl Runner {
+    /// Sets the limits of a version that an agent before this one has started: the kernel forgets
+    /// them when the controllers are taken back (see [`Delegated::take_back_controllers`]).
+    pub(super) fn limit_again(&self, id: VersionId) {
+        let (Some(cgroup), Some(version)) = (&self.bounds.cgroup, self.versions.get(&id)) else {
+            return;
+        };
+        let group = cgroup.group(id.0);
+        if let Err(error) = group.and_then(|group| limit(&group, &version.release)) {
+            tracing::error!(%error, version = id.0, "its limits cannot be set again");
+        }
+    }
+
     /// Whether an app that is handed no sockets needs a right to bind its ports.
     pub(super) fn binds_low_ports(&self, release: &Release) -> bool {
         self.addresses(&release.settings.ports).any(|address| address.port() < LOW_PORTS)

@@ -14,6 +14,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use complaint::Complaint;
+
 use crate::fetch::Fetcher;
 use crate::link::{Held, Link};
 use crate::logs::{LastLines, Spool};
@@ -25,6 +27,7 @@ use crate::switch::{Event, RunId, VersionId};
 
 mod adopt;
 mod bounds;
+mod complaint;
 mod names;
 mod prepare;
 mod start;
@@ -200,7 +203,8 @@ impl Runner {
             let _ = news.send(News::Event(Event::Idle(id)));
             return;
         };
-        let mut idleness = Idleness { id, pid: process.pid, release, groups, since: None };
+        let (pid, complaint) = (process.pid, Complaint::default());
+        let mut idleness = Idleness { id, pid, release, groups, since: None, complaint };
         idleness.look();
         let task = tokio::spawn(async move {
             if let Err(error) = idleness.wait().await {

@@ -69,7 +69,10 @@ impl Runner {
         let taken = ticket::taken_by(&ticket).map_err(|error| error.to_string())?;
         self.open_outputs(run).map_err(|error| format!("nowhere for its output: {error}"))?;
         let (pid, start) = match taken {
-            Some(taken) => taken,
+            Some(taken) => {
+                self.limit_again(id);
+                taken
+            }
             None => self.launch(id, &release, run, sockets, notify.name())?,
         };
         let begun =

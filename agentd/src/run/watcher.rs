@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::bounds::{KILLED_WITHIN, ran_out_of_memory};
+use super::complaint::Complaint;
 use super::{News, lock};
 use crate::alarm::{Alarm, now};
 use crate::drain::Sockets;
@@ -116,7 +117,7 @@ impl Watcher {
             tracing::error!(%error, "cannot hear whether the app is ready");
             return;
         }
-        if self.has_own_listener() {
+        if self.has_own_listener(&mut Complaint::default()) {
             return self.make_way();
         }
         let _ = self.news.send(News::Event(Event::Ready(self.id)));
@@ -126,13 +127,14 @@ impl Watcher {
     /// is another version that answers there.
     async fn until_it_listens(&self) {
         let Some(address) = self.address.filter(|_| self.handed.is_empty()) else { return };
+        let mut complaint = Complaint::default();
         loop {
             let sockets = Sockets::of_session(self.pid);
             match sockets.and_then(|sockets| sockets.listens(address.port(), &[])) {
                 Ok(true) => return,
                 Ok(false) => {}
                 // The deadline of the release ends this.
-                Err(error) => tracing::warn!(%error, "cannot see which sockets the app has"),
+                Err(error) => complaint.about(&error, "cannot see which sockets the app has"),
             }
             tokio::time::sleep(LISTENS_EVERY).await;
         }
@@ -140,9 +142,10 @@ impl Watcher {
 
     /// Waits until the app listens on its port with a socket of its own, though it was handed one.
     async fn until_it_binds(&self) {
+        let mut complaint = Complaint::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.has_own_listener() {
+            if self.has_own_listener(&mut complaint) {
                 return;
             }
         }
@@ -158,12 +161,12 @@ impl Watcher {
         }
     }
 
-    fn has_own_listener(&self) -> bool {
+    fn has_own_listener(&self, complaint: &mut Complaint) -> bool {
         let Some(address) = self.address.filter(|_| !self.handed.is_empty()) else { return false };
         let listens = Sockets::of_session(self.pid)
             .and_then(|sockets| sockets.listens(address.port(), &self.handed));
         listens.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot see which sockets the app has");
+            complaint.about(&error, "cannot see which sockets the app has");
             false
         })
     }
@@ -188,7 +191,9 @@ impl Watcher {
         let has_ports = !self.release.settings.ports.is_empty();
         exit.address_in_use = binds_itself || has_ports && last.get().iter().any(in_use);
         let killed = exit.signal == Some(libc::SIGKILL);
-        exit.out_of_memory = killed
+        // Nobody's child any more, once the launcher that it was a child of has died.
+        let is_unknown = exit.code.is_none() && exit.signal.is_none();
+        exit.out_of_memory = (killed || is_unknown)
             && ran_out_of_memory(&self.members, &self.traces).unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot see whether the app ran out of memory");
                 false
@@ -259,6 +264,8 @@ pub(super) struct Idleness {
     pub(super) groups: Arc<Mutex<Groups>>,
     /// Every look since then has found nothing.
     pub(super) since: Option<Time>,
+    /// Of looks that fail.
+    pub(super) complaint: Complaint,
 }
 
 impl Idleness {
@@ -288,7 +295,7 @@ impl Idleness {
             // The deadline for connections ends this.
             Err(error) => {
                 self.since = None;
-                tracing::warn!(%error, "cannot see what the old version still does");
+                self.complaint.about(&error, "cannot see what the old version still does");
             }
         }
     }

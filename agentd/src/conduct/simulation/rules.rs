@@ -79,7 +79,12 @@ impl World {
     }
 
     /// A conductor has written how far it is.
-    pub(super) fn check_write(&mut self, before: Option<&Progress>, after: &Progress) {
+    pub(super) fn check_write(
+        &mut self,
+        before: Option<&Progress>,
+        after: &Progress,
+        listed: Option<Duration>,
+    ) {
         let by = &after.conductor.by;
         self.say(|| {
             format!(
@@ -116,12 +121,12 @@ impl World {
         };
         let plan = release.rollout.as_ref().expect("every release here has one");
         // What this conductor has seen.
-        let Some(listed) = self.listed.get(by) else { return };
+        let Some(listed) = listed else { return };
         let failed = self.vms.iter().filter(|one| {
             let stored = self.bucket.stored(&one.name);
             let outcome = stored.and_then(|report| report.outcome(after.number));
             let is_failed = outcome.is_some_and(|it| matches!(it.ended, Some(Ending::Failed(_))));
-            let was_seen = one.failed_at.get(&after.number).is_some_and(|at| at <= listed);
+            let was_seen = one.failed_at.get(&after.number).is_some_and(|at| *at <= listed);
             is_failed && was_seen && !after.forgiven.contains(&one.name)
         });
         let is_news =

@@ -7,6 +7,7 @@ use std::time::Duration;
 use deploy::Digest;
 use deploy::id::Id;
 use deploy::release::{Artifact, Draft, Kind, Release};
+use deploy::report::Report;
 use deploy::rollout::{Plan, Progress, Stage, Verb};
 use deploy::settings::Settings;
 use deploy::state::State;
@@ -28,10 +29,11 @@ enum Pending {
     Unwell(usize, u32, VersionId, RunId),
     /// For the rollout's core, in this life of its agent.
     Conduct(usize, u32, Event),
-    /// A listing is answered.
+    /// A listing is made, and its answer arrives, with what was there then.
     List(usize, u32),
+    Listed(usize, u32, Duration, Vec<Report>),
     /// A write reaches the bucket.
-    Write(usize, u32, Box<Progress>, Expect),
+    Write(usize, u32, Write),
     SeeState(usize),
     Look(usize, u32),
     Report(usize, u32),
@@ -48,6 +50,14 @@ enum Pending {
     Order(Verb),
 }
 
+/// A write on its way.
+struct Write {
+    progress: Box<Progress>,
+    expect: Expect,
+    /// When the reports were read that it was decided by.
+    listed: Option<Duration>,
+}
+
 pub(super) struct World {
     pub(super) plot: Plot,
     pub(super) chance: Chance,
@@ -58,8 +68,8 @@ pub(super) struct World {
     pub(super) published: BTreeMap<u64, Duration>,
     /// How each release's rollout stood when it was written of last.
     pub(super) stages: BTreeMap<u64, Stage>,
-    /// When each conductor has seen the reports last.
-    pub(super) listed: BTreeMap<String, Duration>,
+    /// When the reports were read that each conductor goes by.
+    heard: BTreeMap<usize, Duration>,
     /// The most instances that there were.
     pub(super) vms_max: usize,
     /// By then, long after whatever disturbed it, the rollout has ended.
@@ -88,7 +98,7 @@ impl World {
             tempers: BTreeMap::new(),
             published: BTreeMap::new(),
             stages: BTreeMap::new(),
-            listed: BTreeMap::new(),
+            heard: BTreeMap::new(),
             vms_max: 0,
             calm_at: Duration::ZERO,
             active: Duration::ZERO,
@@ -203,7 +213,11 @@ impl World {
                 }
             }
             Pending::List(vm, life) => self.list(vm, life),
-            Pending::Write(vm, life, progress, expect) => self.write(vm, life, *progress, expect),
+            Pending::Listed(vm, life, at, reports) => {
+                self.heard.insert(vm, at);
+                self.happen(Pending::Conduct(vm, life, Event::Listed(reports)));
+            }
+            Pending::Write(vm, life, write) => self.write(vm, life, write),
             Pending::SeeState(vm) => self.see_state(vm),
             Pending::Look(vm, life) => self.look(vm, life),
             Pending::Report(vm, life) => self.report(vm, life),
@@ -361,7 +375,8 @@ impl World {
             match action {
                 Action::List => self.soon(100, Pending::List(vm, life)),
                 Action::Write(progress, expect) => {
-                    self.soon(150, Pending::Write(vm, life, progress, expect));
+                    let listed = self.heard.get(&vm).copied();
+                    self.soon(150, Pending::Write(vm, life, Write { progress, expect, listed }));
                 }
             }
         }
@@ -513,13 +528,15 @@ impl World {
         let event = if is_cut_off || self.plot.has_faults && self.chance.percent(3) {
             Event::ListFailed
         } else {
-            self.listed.insert(name.clone(), self.now);
-            Event::Listed(self.bucket.list(&name))
+            let reports = self.bucket.list(&name);
+            return self.soon(300, Pending::Listed(vm, life, self.now, reports));
         };
         self.soon(300, Pending::Conduct(vm, life, event));
     }
 
-    fn write(&mut self, vm: usize, life: u32, progress: Progress, expect: Expect) {
+    fn write(&mut self, vm: usize, life: u32, write: Write) {
+        let Write { progress, expect, listed } = write;
+        let progress = *progress;
         let is_cut_off = self.vms[vm].cut_off_until > self.now;
         let fault = if self.plot.has_faults { self.chance.below(100) } else { 100 };
         if is_cut_off || fault < 5 {
@@ -531,7 +548,7 @@ impl World {
         let is_strict = self.plot.has_faults;
         let written = match self.bucket.write(self.now, &progress, expect, is_strict) {
             Ok(generation) => {
-                self.check_write(before.as_ref(), &progress);
+                self.check_write(before.as_ref(), &progress, listed);
                 // The answer may be lost, and a second attempt that nobody sees may be refused.
                 match fault {
                     5..=9 => Written::Unknown,
@@ -630,10 +647,8 @@ impl World {
             *beat = (*beat).min(now + Duration::from_secs(30));
         }
         let said = it.report(now);
-        let is_news = it
-            .told
-            .as_ref()
-            .is_none_or(|told| deploy::report::Report { written: told.written, ..said } != *told);
+        let is_news =
+            it.told.as_ref().is_none_or(|told| Report { written: told.written, ..said } != *told);
         let is_due = self.beats.get(&vm).is_none_or(|at| *at <= now);
         if (is_news || is_due) && !it.is_writing {
             it.is_writing = true;

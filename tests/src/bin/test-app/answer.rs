@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::env;
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -51,6 +51,8 @@ pub(crate) async fn answer(
         "/health" => (StatusCode::OK, "ok".to_owned()),
         "/slow" => slow(request.uri().query()).await,
         "/env" => variable(request.uri().query()),
+        "/eat" => eat(request.uri().query()),
+        "/spin" => spin(request.uri().query()).await,
         path => (StatusCode::NOT_FOUND, format!("there is no {path}")),
     };
     let mut response = Response::new(Full::from(body));
@@ -68,6 +70,37 @@ async fn slow(query: Option<&str>) -> (StatusCode, String) {
             (StatusCode::OK, format!("after {ms} ms"))
         }
         _ => (StatusCode::BAD_REQUEST, "say /slow?ms=N".to_owned()),
+    }
+}
+
+fn eat(query: Option<&str>) -> (StatusCode, String) {
+    match query.and_then(|query| query.strip_prefix("mb=")).map(str::parse) {
+        Some(Ok(mb)) => {
+            keep_memory(mb);
+            (StatusCode::OK, format!("{mb} MB more"))
+        }
+        _ => (StatusCode::BAD_REQUEST, "say /eat?mb=N".to_owned()),
+    }
+}
+
+/// Has that much more memory from now on, all of it written to.
+pub(crate) fn keep_memory(mb: usize) {
+    std::mem::forget(std::hint::black_box(vec![1_u8; mb << 20]));
+}
+
+async fn spin(query: Option<&str>) -> (StatusCode, String) {
+    let Some(Ok(ms)) = query.and_then(|query| query.strip_prefix("ms=")).map(str::parse) else {
+        return (StatusCode::BAD_REQUEST, "say /spin?ms=N".to_owned());
+    };
+    let until = Instant::now() + Duration::from_millis(ms);
+    let busy = tokio::task::spawn_blocking(move || {
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    });
+    match busy.await {
+        Ok(()) => (StatusCode::OK, format!("busy for {ms} ms")),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 

@@ -13,10 +13,12 @@
 //! | `exit`, `exit:<code>` | ends at once, with 3 or that code, and some lines on stderr |
 //! | `never-ready`, `never-ready:<ms>` | links the library, but serves never, or that late |
 //! | `crash-after:<ms>` | links the library, and exits with 3 so long after it was ready |
+//! | `eats:<mb>` | links the library, and has that much memory before it serves |
 //!
 //! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
-//! `/health` at once, `/env?name=TEST_X` with that variable, and `/ws` is a WebSocket that answers
-//! each message. With `TEST_CLOCK` it prints the time of its steps. It speaks HTTP/1.1 and HTTP/2, and
+//! `/health` at once, `/env?name=TEST_X` with that variable, `/eat?mb=N` when it has that much more
+//! memory, `/spin?ms=N` when a core was busy for that time, and `/ws` is a WebSocket that answers each
+//! message. With `TEST_CLOCK` it prints the time of its steps. It speaks HTTP/1.1 and HTTP/2, and
 //! both over TLS on another port (see `ports`).
 
 mod answer;
@@ -49,6 +51,7 @@ enum Mode {
     Exit(u8),
     NeverReady(Option<Duration>),
     CrashAfter(Duration),
+    Eats(usize),
 }
 
 /// How an app without the library's sockets ends.
@@ -83,6 +86,7 @@ impl FromStr for Mode {
             ("exit", Some(code @ 0..=255)) => Ok(Self::Exit(code as u8)),
             ("never-ready", late) => Ok(Self::NeverReady(late.map(Duration::from_millis))),
             ("crash-after", Some(ms)) => Ok(Self::CrashAfter(Duration::from_millis(ms))),
+            ("eats", Some(mb)) => Ok(Self::Eats(mb as usize)),
             _ => Err(format!("there is no mode {text}")),
         }
     }
@@ -163,6 +167,10 @@ async fn serve(mode: Mode, app: App) -> io::Result<()> {
             }
         }
         Mode::CrashAfter(after) => crash_after(after, app).await,
+        Mode::Eats(mb) => {
+            answer::keep_memory(mb);
+            serve_engineer(app).await
+        }
         Mode::Exit(code) => Err(io::Error::other(format!("mode exit:{code} has no server"))),
     }
 }

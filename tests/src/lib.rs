@@ -18,4 +18,5 @@ pub mod machine;
 pub mod mounts;
 pub mod relay;
 pub mod running;
+pub mod sample;
 pub mod systemd;

@@ -20,6 +20,7 @@ pub(crate) struct Engineer {
     place: Place,
     /// More words for `engr hello deploy`.
     flags: Vec<String>,
+    poll_interval: Option<String>,
 }
 
 /// When what had happened, in seconds from the start of a run whose build took no time.
@@ -32,10 +33,11 @@ pub(crate) struct Phases {
 }
 
 impl Engineer {
-    pub(crate) fn new(site: &Site, flags: &[String]) -> Self {
+    pub(crate) fn new(site: &Site, flags: &[String], poll_interval: Option<&str>) -> Self {
         let mut place = Place::new();
         place.set_endpoint(site.server.url());
-        Self { place, flags: flags.to_vec() }
+        let poll_interval = poll_interval.map(str::to_owned);
+        Self { place, flags: flags.to_vec(), poll_interval }
     }
 
     /// Makes the bucket with the first release, and starts the agents, which take it.
@@ -58,10 +60,13 @@ impl Engineer {
     pub(crate) fn take(&self, executable: &Path, build_seconds: u64) -> anyhow::Result<()> {
         app::place(executable, &self.place.path().join("built"))?;
         let command = format!("sleep {build_seconds}; cp built hello");
-        let app = json!({
+        let mut app = json!({
             "project": "bench", "bucket": BUCKET, "port": PORTS[1],
             "build": {"command": command, "output": "hello"},
         });
+        if let Some(interval) = &self.poll_interval {
+            app["poll-interval"] = interval.as_str().into();
+        }
         self.place.write("engr.json", &json!({"apps": {"hello": app}}).to_string());
         Ok(())
     }

@@ -145,6 +145,18 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What its agent, and the app under it, have said by now, oldest first.
+    pub(crate) fn agent_log(&self) -> anyhow::Result<String> {
+        let spool = InstanceDir(self.folder.join("agent")).logs();
+        let files = fs::read_dir(spool)?.map(|entry| entry.map(|entry| entry.path()));
+        let mut files = files.collect::<Result<Vec<_>, _>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+        files.sort();
+        Ok(files.iter().map(fs::read_to_string).collect::<Result<String, _>>()?)
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         // The agent's end looks at it in its own network.

@@ -51,6 +51,12 @@ struct Arguments {
     /// The seconds of a build, of which none is counted: the claim's time before it
     #[arg(long, default_value_t = 6)]
     build: u64,
+    /// The app's `poll-interval`, if not the default
+    #[arg(long)]
+    poll_interval: Option<String>,
+    /// Print the first host's agent's log to the standard error
+    #[arg(long)]
+    agent_log: bool,
     /// One more word for each `engr hello deploy`
     #[arg(long = "deploy-flag", allow_hyphen_values = true)]
     deploy_flags: Vec<String>,
@@ -80,7 +86,8 @@ fn fleet(arguments: &Arguments, line: Line, count: u8) -> anyhow::Result<()> {
     let mut hosts = (1..=count)
         .map(|number| Host::new(number, &root, &ssh, &executable))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let engineer = Engineer::new(&site, &arguments.deploy_flags);
+    let engineer =
+        Engineer::new(&site, &arguments.deploy_flags, arguments.poll_interval.as_deref());
     engineer.begin(&site, &executable, &mut hosts)?;
     for port in PORTS {
         Wanted { hosts: &hosts, port, says: &says }.served(&AtomicBool::new(false))?;
@@ -100,6 +107,9 @@ fn fleet(arguments: &Arguments, line: Line, count: u8) -> anyhow::Result<()> {
             let tool = bench.figures[at].0;
             bench.once(at, run).with_context(|| format!("{}, {count} hosts", tool.name()))?;
         }
+    }
+    if let Some(first) = bench.hosts.first().filter(|_| arguments.agent_log) {
+        eprint!("{}", first.agent_log()?);
     }
     table::rows(line, count, &bench.figures);
     Ok(())

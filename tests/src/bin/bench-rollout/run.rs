@@ -67,7 +67,8 @@ impl Wanted<'_> {
 /// Whether the host's app answers a new connection with this.
 fn answers(host: Ipv4Addr, port: u16, says: &str) -> bool {
     let ask = || {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::from((host, port)), ANSWER_WITHIN)?;
+        let mut stream =
+            TcpStream::connect_timeout(&SocketAddr::from((host, port)), ANSWER_WITHIN)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();

@@ -51,12 +51,14 @@ const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const DEPLOYER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 
 enum Deployer {
-    Beside(Far),
+    Beside(Place),
     Away(Link),
 }
 
-/// One place of the network that is not the deployer's.
+/// One place of the network.
 pub(crate) struct Place {
+    /// The end of its cable at the bridge.
+    cable: String,
     network: Far,
     pub(crate) address: Ipv4Addr,
 }
@@ -91,7 +93,7 @@ impl Site {
         let options = Options { address: CLOUD, ..Options::new(dir) };
         let server = cloud.network.run(move || Server::start(options))??;
         let deployer = match line {
-            Line::None => Deployer::Beside(Place::new("deployer0", DEPLOYER)?.network),
+            Line::None => Deployer::Beside(Place::new("deployer0", DEPLOYER)?),
             Line::Office => {
                 let link = Link::new(OFFICE)?;
                 let near = link.near.to_string();
@@ -104,13 +106,14 @@ impl Site {
 
     /// Starts a command where the deployer is.
     pub(crate) fn spawn(&self, mut command: Command) -> anyhow::Result<Child> {
-        let named = format!("{}", command.get_program().display());
-        let run = move || command.spawn();
-        let spawned = match &self.deployer {
-            Deployer::Beside(network) => network.run(run)?,
-            Deployer::Away(link) => link.at_far(run)?,
-        };
-        spawned.with_context(|| format!("{named} cannot be run"))
+        match &self.deployer {
+            Deployer::Beside(place) => place.spawn(command),
+            Deployer::Away(link) => {
+                let named = format!("{}", command.get_program().display());
+                let spawned = link.at_far(move || command.spawn())?;
+                spawned.with_context(|| format!("{named} cannot be run"))
+            }
+        }
     }
 
     /// What the deployer has sent by now, in bytes with the heads of TCP and IP. None: nobody
@@ -118,7 +121,8 @@ impl Site {
     pub(crate) fn sent(&self) -> Option<u64> {
         match &self.deployer {
             Deployer::Beside(_) => None,
-            Deployer::Away(link) => Some(link.carried().up.bytes),
+            // The deployer is at the far end.
+            Deployer::Away(link) => Some(link.carried().down.bytes),
         }
     }
 }
@@ -138,7 +142,7 @@ impl Place {
         })??;
         ip(&["link", "set", name, "master", BRIDGE])?;
         ip(&["link", "set", name, "up"])?;
-        Ok(Self { network, address })
+        Ok(Self { cable: name.to_owned(), network, address })
     }
 
     /// Runs something there.
@@ -152,6 +156,16 @@ impl Place {
     /// Starts a command there.
     pub(crate) fn spawn(&self, mut command: Command) -> anyhow::Result<Child> {
         let named = format!("{}", command.get_program().display());
-        self.run(move || command.spawn())?.with_context(|| format!("no {named}"))
+        self.run(move || command.spawn())?.with_context(|| format!("{named} cannot be run"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The kernel would remove it with the network, some time after that has gone: too late for
+        // the next cable of the same name.
+        if let Err(error) = ip(&["link", "delete", &self.cable]) {
+            eprintln!("the cable {} stays: {error:#}", self.cable);
+        }
     }
 }

@@ -156,12 +156,10 @@ impl Bench<'_> {
             }
         };
         let sent = self.site.sent().zip(sent).map(|(now, before)| now - before);
-        eprintln!(
-            "{}, {} hosts: served {served:.3}, ended {ended:.3}, since publish {from_publish:?}, \
-             sent {sent:?}; {told}",
-            tool.name(),
-            self.hosts.len()
-        );
+        let (name, hosts) = (tool.name(), self.hosts.len());
+        let after = from_publish.map(|seconds| format!(", {seconds:.3} after the publish"));
+        let (after, bytes) = (after.unwrap_or_default(), sent.unwrap_or_default());
+        eprintln!("{name}, {hosts} hosts: {served:.3}{after}, ended {ended:.3}, {bytes} B; {told}");
         figures.add(served, ended, from_publish, sent);
         Ok(())
     }

@@ -14,8 +14,12 @@ use anyhow::{Context, bail, ensure};
 use crate::host::Host;
 use crate::site::Site;
 
-/// How often each host is asked: the error of a figure.
+/// How often a host is asked: the error of a figure.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// How much time a fleet is left between two questions to its hosts: those of a large one would take
+/// the processors' time from who is measured.
+const ASK_APART: Duration = Duration::from_micros(2500);
 
 /// How long one may think about it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -44,13 +48,14 @@ impl Wanted<'_> {
     /// Waits until they do, and gives when the last of them did.
     pub(crate) fn served(&self, given_up: &AtomicBool) -> anyhow::Result<Instant> {
         let began = Instant::now();
+        let pause = ASK_EVERY.max(ASK_APART.mul_f64(self.hosts.len() as f64));
         let one = |host: &Host| loop {
             if answers(host.place.address, self.port, self.says) {
                 return Ok(Instant::now());
             }
             ensure!(!given_up.load(Ordering::Relaxed), "{}: the tool has failed", host.name);
             ensure!(began.elapsed() < LIMIT, "{} does not answer `{}`", host.name, self.says);
-            thread::sleep(ASK_EVERY);
+            thread::sleep(pause);
         };
         thread::scope(|scope| {
             let asking: Vec<_> =

@@ -19,4 +19,5 @@ pub mod mounts;
 pub mod programs;
 pub mod relay;
 pub mod running;
+pub mod sample;
 pub mod systemd;

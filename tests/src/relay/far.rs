@@ -10,13 +10,17 @@ use nix::sched::{CloneFlags, unshare};
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The thread. The network goes with it and with what it has started there.
-pub(crate) struct Far {
+pub struct Far {
     tasks: Option<mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Far {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// One whose network has nothing but a loopback that is down.
+    ///
+    /// # Errors
+    /// When no network of one's own is allowed here.
+    pub fn new() -> anyhow::Result<Self> {
         let (tasks, todo) = mpsc::channel::<Task>();
         let (tell, told) = mpsc::channel();
         let thread = super::thread("far").spawn(move || {
@@ -33,7 +37,10 @@ impl Far {
     }
 
     /// Runs something there, and waits for it.
-    pub(crate) fn run<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// When it panics, or something before it did.
+    pub fn run<T: Send + 'static>(
         &self,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> anyhow::Result<T> {

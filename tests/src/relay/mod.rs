@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
 
-pub(crate) use self::far::Far;
+pub use self::far::Far;
 use self::pump::Pump;
 pub use self::pump::{Carried, Count};
 pub use self::shape::Shape;

@@ -12,7 +12,7 @@ use tests::relay::Shape;
 use crate::fleet::Fleet;
 use crate::operations::{CLASS_A, CLASS_B, Operations};
 use crate::place::{DELAY, Service};
-use crate::table::{Sample, row, shown};
+use crate::table::{Sample, row, sample_row, shown};
 
 const RUNS: u8 = 5;
 
@@ -78,7 +78,7 @@ impl Times {
         ] {
             let what = format!("{what}: publish to last of 3 switches, {rtt} RTT");
             let peer = format!("a folder for a bucket {} s", shown(peer.median()));
-            sample.row(&what, "s", &peer);
+            sample_row(sample, &what, "s", &peer);
         }
         let [a, b] = self.operations.of_one(RUNS);
         let dollars = a * CLASS_A + b * CLASS_B;

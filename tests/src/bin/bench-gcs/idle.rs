@@ -13,7 +13,7 @@ use tests::relay::{Link, Shape};
 
 use crate::fleet::{Fleet, INSTANCES};
 use crate::place::{DELAY, Service};
-use crate::table::{Sample, row, shown};
+use crate::table::{Sample, row, sample_row, shown};
 
 /// From the deploy until nothing of it goes on.
 const SETTLE: Duration = Duration::from_secs(15);
@@ -50,7 +50,7 @@ pub(crate) fn measure() -> anyhow::Result<()> {
         ("the same alone on its VM", memory(lone_pss)?, "MB"),
     ] {
         let peer = format!("a folder for a bucket {} {unit}", shown(folder.median()));
-        ours.row(what, unit, &peer);
+        sample_row(&ours, what, unit, &peer);
     }
     rows(&wire, &curl(&service)?)
 }

@@ -11,7 +11,7 @@ use tests::relay::Shape;
 
 use crate::peers::{Curl, Gcloud, Peer};
 use crate::place::{DELAY, Service};
-use crate::table::{Sample, shown};
+use crate::table::{Sample, sample_row, shown};
 
 const RUNS: usize = 5;
 
@@ -60,7 +60,7 @@ pub(crate) fn measure() -> anyhow::Result<()> {
         }
         Err(error) => format!("{}: {error:#}", peer.name()),
     });
-    sample.row("upload of 15 MB, 20 Mbit/s and 20 ms RTT", "s", &others.join("; "));
+    sample_row(&sample, "upload of 15 MB, 20 Mbit/s and 20 ms RTT", "s", &others.join("; "));
     Ok(())
 }
 

@@ -22,14 +22,17 @@ use super::fleet::Fleet;
 pub type Time = Duration;
 
 /// For each instance that there is, those who would begin a rollout spread over so much more time:
-/// the first of them is seen by most others before they try.
-const SPREAD_PER_INSTANCE: Duration = Duration::from_millis(10);
+/// most others find that the first of them has begun.
+const SPREAD_PER_INSTANCE: Duration = Duration::from_millis(20);
 
 /// The longest that anybody waits before it begins a rollout.
 const SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// After a write of which nobody knows whether it came through, or that somebody else forestalled.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// A look has an answer by then, or none comes.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often to ask, by what the store bears.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,8 @@ pub enum Event {
     State(Arc<State>),
     /// What lies at [`deploy::layout::ROLLOUT`].
     Seen(Generation, Box<Progress>),
+    /// Nothing lies there.
+    Absent,
     /// The reports of all instances.
     Listed(Vec<Report>),
     /// They could not be listed.
@@ -98,6 +103,8 @@ pub enum Written {
 pub enum Action {
     /// Read all instances' reports: [`Event::Listed`] or [`Event::ListFailed`].
     List,
+    /// Look at once how far it is: [`Event::Seen`] or [`Event::Absent`], or nothing where that fails.
+    Look,
     /// Write this: [`Event::Written`].
     Write(Box<Progress>, Expect),
 }
@@ -118,6 +125,8 @@ pub struct Core {
 enum Role {
     /// Somebody else conducts, or is to begin. If nothing is heard until then, this one does.
     Following { until: Time },
+    /// It looks once more whether somebody conducts. If nothing is heard until then, it looks again.
+    Looking { until: Time },
     /// Its first word is on its way.
     Taking { beat: u64 },
     /// It conducts.
@@ -179,7 +188,7 @@ impl Core {
             return None;
         }
         match &self.role {
-            Role::Following { until } => Some(*until),
+            Role::Following { until } | Role::Looking { until } => Some(*until),
             Role::Taking { .. } => None,
             Role::Conducting(it) => {
                 let beat = it.writing.is_none().then(|| it.beat_at.max(it.write_from));
@@ -192,9 +201,21 @@ impl Core {
 
     /// Takes one event and decides. `wall` is for people to read.
     pub fn step(&mut self, now: Time, wall: Timestamp, event: Event) -> Vec<Action> {
+        let was_looking = matches!(self.role, Role::Looking { .. });
         match event {
             Event::State(state) => self.see_state(now, state),
-            Event::Seen(generation, progress) => self.see(now, generation, *progress),
+            Event::Seen(generation, progress) => {
+                self.see(now, generation, *progress);
+                // Nobody has taken it since.
+                let is_looking = was_looking && matches!(self.role, Role::Looking { .. });
+                if is_looking && self.is_active() {
+                    return self.take();
+                }
+            }
+            Event::Absent if was_looking && self.seen.is_none() && self.is_active() => {
+                return self.take();
+            }
+            Event::Absent => {}
             Event::Listed(reports) => self.listed(now, wall, reports),
             Event::ListFailed => {
                 if let Role::Conducting(it) = &mut self.role {
@@ -265,7 +286,7 @@ impl Core {
                     (it.write_from, it.beat_at) = (now + self.pace.write, now + BEAT_EVERY);
                 }
             }
-            Role::Taking { .. } | Role::Following { .. } if is_own => {
+            Role::Taking { .. } | Role::Following { .. } | Role::Looking { .. } if is_own => {
                 self.conduct_from(now, progress);
             }
             _ => self.leave_it(now),
@@ -355,8 +376,11 @@ impl Core {
             return Vec::new();
         }
         match &self.role {
-            Role::Following { until } if *until <= now => self.take(),
-            Role::Following { .. } | Role::Taking { .. } => Vec::new(),
+            Role::Following { until } | Role::Looking { until } if *until <= now => {
+                self.role = Role::Looking { until: now + LOOK_WITHIN };
+                vec![Action::Look]
+            }
+            Role::Following { .. } | Role::Looking { .. } | Role::Taking { .. } => Vec::new(),
             Role::Conducting(_) => self.go_on(now),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use deploy::layout;
 use deploy::reports::Reports;
 use deploy::rollout::Progress;
-use deploy::store::{ErrorKind, Expect, Generation, Store, StoreError, Watch};
+use deploy::store::{ErrorKind, Expect, Object, Store, StoreError, Watch};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::core::{Action, Event, Pace, Written};
@@ -54,6 +54,17 @@ impl Driver {
                     drop(events.send(list(&*store, &reports).await))
                 });
             }
+            Action::Look => {
+                tokio::task::spawn_local(async move {
+                    match read(&*store).await {
+                        Ok(event) => drop(events.send(event)),
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(error, "cannot see whether somebody conducts");
+                        }
+                    }
+                });
+            }
             Action::Write(progress, expect) => {
                 tokio::task::spawn_local(async move {
                     let written = write(&*store, &progress, expect).await;
@@ -73,6 +84,31 @@ async fn list(store: &dyn Store, reports: &Mutex<Reports>) -> Event {
             Event::ListFailed
         }
     }
+}
+
+async fn read(store: &dyn Store) -> Result<Event, StoreError> {
+    match store.read(layout::ROLLOUT).await {
+        Ok(object) => Ok(seen(&object)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Event::Absent),
+        Err(error) if error.kind == ErrorKind::Corrupt => damaged(store, error).await,
+        Err(error) => Err(error),
+    }
+}
+
+fn seen(object: &Object) -> Event {
+    let progress = Progress::from_object(&object.data).unwrap_or_else(|error| {
+        tracing::error!(%error, "what is said of the rollout is not understood");
+        Progress::damaged()
+    });
+    Event::Seen(object.generation, Box::new(progress))
+}
+
+/// What is damaged is written over.
+async fn damaged(store: &dyn Store, error: StoreError) -> Result<Event, StoreError> {
+    let newest = store.versions(layout::ROLLOUT).await?.pop();
+    tracing::error!(error = &error as &dyn std::error::Error, "the rollout's object is damaged");
+    let seen = |newest| Event::Seen(newest, Box::new(Progress::damaged()));
+    newest.map(seen).ok_or(error)
 }
 
 /// One attempt: the core decides on the next.
@@ -110,8 +146,8 @@ async fn look(
             seen = next(&*store, &mut open, every) => seen,
         };
         match seen {
-            Ok((generation, progress)) => {
-                if events.send(Event::Seen(generation, Box::new(progress))).is_err() {
+            Ok(event) => {
+                if events.send(event).is_err() {
                     return;
                 }
             }
@@ -128,28 +164,15 @@ async fn next(
     store: &dyn Store,
     open: &mut Option<Box<dyn Watch>>,
     every: Duration,
-) -> Result<(Generation, Progress), StoreError> {
+) -> Result<Event, StoreError> {
     let watch = match open {
         Some(watch) => watch,
         None => open.insert(store.watch(layout::ROLLOUT)?),
     };
     watch.set_interval(every);
     match watch.next().await {
-        Ok(object) => {
-            let progress = Progress::from_object(&object.data).unwrap_or_else(|error| {
-                tracing::error!(%error, "what is said of the rollout is not understood");
-                Progress::damaged()
-            });
-            Ok((object.generation, progress))
-        }
-        Err(error) if error.kind == ErrorKind::Corrupt => {
-            let newest = store.versions(layout::ROLLOUT).await?.pop();
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the rollout's object is damaged"
-            );
-            newest.map(|newest| (newest, Progress::damaged())).ok_or(error)
-        }
+        Ok(object) => Ok(seen(&object)),
+        Err(error) if error.kind == ErrorKind::Corrupt => damaged(store, error).await,
         Err(error) => Err(error),
     }
 }

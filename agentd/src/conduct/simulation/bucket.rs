@@ -26,6 +26,8 @@ pub(super) struct Operations {
     pub(super) rollout_writes: u64,
     /// Reads of the rollout's object, changed or not (class B).
     pub(super) looks: u64,
+    /// Reads of it by those who would conduct (class B).
+    pub(super) checks: u64,
     /// Reads of reports that had changed (class B).
     pub(super) report_reads: u64,
 }

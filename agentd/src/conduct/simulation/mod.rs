@@ -12,6 +12,7 @@ use std::time::Duration;
 use deploy::rollout::{Limit, OnFailure, Rules};
 use deploy::{Share, Span};
 
+use super::Pace;
 use crate::chance::Chance;
 
 mod bucket;
@@ -76,6 +77,9 @@ struct Plot {
     may_be_bad: bool,
     /// People pause, resume and abort.
     has_orders: bool,
+    /// Large, and of interest for its counts alone: what looks at each machine at each step is left
+    /// out.
+    is_quick: bool,
 }
 
 impl Plot {
@@ -115,6 +119,7 @@ impl Plot {
             has_faults: chance.percent(60),
             may_be_bad: chance.percent(70),
             has_orders: chance.percent(20),
+            is_quick: false,
         }
     }
 }

@@ -56,6 +56,9 @@ impl World {
         {
             self.broken("it begins more than once");
         }
+        if self.plot.is_quick {
+            return;
+        }
         // Those of which the conductor can know, and that it can count on.
         let published = self.published[&release.number];
         let on_their_way = self.vms.iter().filter(|one| {
@@ -163,7 +166,7 @@ impl World {
 
     /// After each step of a machine.
     pub(super) fn check_capacity(&self) {
-        if self.plot.has_faults || self.plot.may_be_bad {
+        if self.plot.has_faults || self.plot.may_be_bad || self.plot.is_quick {
             return;
         }
         // Nothing is amiss: capacity is what the rules leave.

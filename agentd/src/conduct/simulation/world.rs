@@ -14,9 +14,9 @@ use deploy::state::State;
 use deploy::store::Expect;
 use deploy::{Span, Timestamp};
 
-use super::bucket::{Bucket, NotWritten};
+use super::bucket::{Bucket, NotWritten, Operations};
 use super::vm::Vm;
-use super::{Chance, Plot, Temper};
+use super::{Chance, Pace, Plot, Temper};
 use crate::conduct::{Action, Event, Written};
 use crate::switch::{self, Exit, RunId, VersionId, Way};
 
@@ -32,6 +32,8 @@ enum Pending {
     /// A listing is made, and its answer arrives, with what was there then.
     List(usize, u32),
     Listed(usize, u32, Duration, Vec<Report>),
+    /// Whoever would conduct looks whether somebody does.
+    Check(usize, u32),
     /// A write reaches the bucket.
     Write(usize, u32, Write),
     SeeState(usize),
@@ -180,6 +182,41 @@ impl World {
         self.check_end();
     }
 
+    /// Runs until that is so.
+    pub(super) fn run_until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        let mut steps = 0_u64;
+        while let Some(((at, _), pending)) = self.pending.pop_first() {
+            self.now = self.now.max(at);
+            self.happen(pending);
+            steps += 1;
+            // It may look at every machine.
+            if steps.is_multiple_of(1 + self.vms.len() as u64 / 10) && is_so(self) {
+                return;
+            }
+        }
+        self.broken("it does not come to it");
+    }
+
+    /// What was asked of the bucket until now, the looks of those who still follow among it.
+    pub(super) fn asked(&self) -> Operations {
+        let now = self.now;
+        let still: Duration = self.active_since.values().map(|since| now - *since).sum();
+        let look = Pace::PAID.of(self.vms.len()).look;
+        let looks = (self.active + still).as_secs_f64() / look.as_secs_f64();
+        Operations { looks: looks as u64, ..self.bucket.asked }
+    }
+
+    /// Whether somebody follows a rollout.
+    pub(super) fn is_active(&self) -> bool {
+        !self.active_since.is_empty()
+    }
+
+    /// Whether the newest release serves on every machine.
+    pub(super) fn all_serve(&self) -> bool {
+        let newest = self.newest().map(|release| &release.id);
+        self.vms.iter().all(|vm| vm.serving().map(|release| &release.id) == newest)
+    }
+
     /// What disturbs the rollout puts its end off.
     fn disturbed(&mut self) {
         self.calm_at = self.calm_at.max(self.now);
@@ -217,6 +254,7 @@ impl World {
                 self.heard.insert(vm, at);
                 self.happen(Pending::Conduct(vm, life, Event::Listed(reports)));
             }
+            Pending::Check(vm, life) => self.check(vm, life),
             Pending::Write(vm, life, write) => self.write(vm, life, write),
             Pending::SeeState(vm) => self.see_state(vm),
             Pending::Look(vm, life) => self.look(vm, life),
@@ -374,6 +412,7 @@ impl World {
         for action in it.core.step(self.now, wall, event) {
             match action {
                 Action::List => self.soon(100, Pending::List(vm, life)),
+                Action::Look => self.soon(100, Pending::Check(vm, life)),
                 Action::Write(progress, expect) => {
                     let listed = self.heard.get(&vm).copied();
                     self.soon(150, Pending::Write(vm, life, Write { progress, expect, listed }));
@@ -532,6 +571,19 @@ impl World {
             return self.soon(300, Pending::Listed(vm, life, self.now, reports));
         };
         self.soon(300, Pending::Conduct(vm, life, event));
+    }
+
+    fn check(&mut self, vm: usize, life: u32) {
+        let is_cut_off = self.vms[vm].cut_off_until > self.now;
+        if is_cut_off || self.plot.has_faults && self.chance.percent(5) {
+            return;
+        }
+        self.bucket.asked.checks += 1;
+        let event = match self.bucket.rollout.clone() {
+            Some((generation, progress)) => Event::Seen(generation, Box::new(progress)),
+            None => Event::Absent,
+        };
+        self.soon(100, Pending::Conduct(vm, life, event));
     }
 
     fn write(&mut self, vm: usize, life: u32, write: Write) {

@@ -122,6 +122,21 @@ fn overlap_goes_from_fetch_to_the_old_ones_end() {
 }
 
 #[test]
+fn the_reserve_takes_its_place_again_when_it_is_wanted() {
+    let one = release(1);
+    let mut drive = Drive::serving(one.clone());
+    drive.begin(&release(2), 2, Way::Overlap);
+    drive.step(Event::Ready(VersionId(2)));
+    assert_eq!(drive.wake(), ["steer 2", "switched v2"]);
+    // It is switched to at once, without another process.
+    assert_eq!(drive.step(Event::Desired(one.clone())), ["fetch 1", "steer 1", "await 2"]);
+    assert_eq!(drive.serves(), Some(1));
+    assert!(drive.step(Event::Fetched(one.id.clone())).is_empty());
+    assert_eq!(drive.step(Event::Idle(VersionId(2))), ["term 2"]);
+    assert_eq!(drive.machine.retained().good.map(|good| good.number), Some(1));
+}
+
+#[test]
 fn busy_connections_are_waited_for_five_seconds_and_the_drain_deadline_kills() {
     let mut drive = Drive::serving(release_with(1, |s| s.drain = Some(Span::from_secs(7))));
     drive.begin(&release(2), 2, Way::Overlap);

@@ -9,7 +9,7 @@ use deploy::store::gcs::{Access, EMULATOR_VARIABLE, Renewal, emulator};
 use deploy::store::{LastLook, Store};
 use deploy::{Timestamp, layout};
 use google_cloud_auth::credentials::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::pace::{Pace, pace};
 
@@ -27,11 +27,12 @@ pub(crate) fn access(config: &AgentConfig) -> anyhow::Result<Access> {
     Ok(Access::with_renewal(Renewal::new(|| Builder::default().build())))
 }
 
-/// Reads the state whenever it changes. While it cannot be read the app goes on as it is.
+/// Reads the state whenever it changes; the more often while its release `rolls`. While it cannot be read the app goes on as it is.
 pub(crate) async fn follow(
     store: Arc<dyn Store>,
     app: String,
     states: mpsc::UnboundedSender<State>,
+    mut rolls: watch::Receiver<Option<Duration>>,
     last_look: LastLook,
 ) {
     let mut watch = loop {
@@ -46,11 +47,13 @@ pub(crate) async fn follow(
     watch.tell_looks(last_look);
     let mut newest = None;
     loop {
-        let Pace { interval, holds_for } = pace(newest.as_ref(), Timestamp::now());
+        let is_rolling = *rolls.borrow_and_update();
+        let Pace { interval, holds_for } = pace(newest.as_ref(), is_rolling, Timestamp::now());
         watch.set_interval(interval);
         let seen = tokio::select! {
             seen = watch.next() => seen,
             () = tokio::time::sleep(holds_for.unwrap_or(Duration::MAX)) => continue,
+            Ok(()) = rolls.changed() => continue,
         };
         let state = match seen {
             Ok(object) => State::from_object(&object.data).map_err(anyhow::Error::new),

@@ -47,7 +47,7 @@ pub fn beat(update: Option<&AgentUpdate>, rolls: bool, age: Duration) -> Duratio
 pub async fn write_reports(
     store: Arc<dyn Store>,
     mut reports: watch::Receiver<Option<Report>>,
-    mut rolls: watch::Receiver<bool>,
+    mut rolls: watch::Receiver<Option<Duration>>,
     last_look: LastLook,
     told: impl Fn(&Report),
 ) {
@@ -57,7 +57,7 @@ pub async fn write_reports(
         let every = {
             let newest = reports.borrow();
             let update = newest.as_ref().and_then(|report| report.agent.update.as_ref());
-            beat(update, *rolls.borrow_and_update(), born.elapsed())
+            beat(update, rolls.borrow_and_update().is_some(), born.elapsed())
         };
         let wait = tokio::select! {
             wait = tokio::time::timeout(every, reports.changed()) => wait,
@@ -142,7 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Directory::open(folder.path()).unwrap());
         let (reports, newest) = watch::channel(None);
-        let (_rolling, rolls) = watch::channel(false);
+        let (_rolling, rolls) = watch::channel(None);
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
         let tell = move |_: &Report| sender.send(Instant::now()).unwrap();
         let writer = tokio::spawn(write_reports(store, newest, rolls, LastLook::default(), tell));

@@ -87,13 +87,13 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
         tokio::spawn(health::serve(listener, told));
     }
     let (reports, newest) = watch::channel(None);
-    let (rolling, rolls) = watch::channel(false);
+    let (rolling, rolls) = watch::channel(None);
     let (updates, mut updated) = mpsc::unbounded_channel();
     let (told_of, events) = (updates.clone(), updates);
     // Nobody hears it where the agent ends.
     let written = move |report: &Report| drop(told_of.send(Updater::written(report)));
     let reports_written =
-        report::write_reports(store.clone(), newest, rolls, last_look.clone(), written);
+        report::write_reports(store.clone(), newest, rolls.clone(), last_look.clone(), written);
     let reporter = tokio::spawn(reports_written);
     let (news, mut arriving) = mpsc::unbounded_channel();
     let ends = Ends { news, status, reports, link: link.clone(), held, bounds };
@@ -102,7 +102,7 @@ pub async fn run(dir: InstanceDir, spool: Spool, unit: Option<Unit>) -> anyhow::
     let (turns, mut conducted) = mpsc::unbounded_channel();
     agent.take_part(store.clone(), turns, rolling);
     let (states, mut seen) = mpsc::unbounded_channel();
-    tokio::spawn(follow::follow(store, config.app.clone(), states, last_look));
+    tokio::spawn(follow::follow(store, config.app.clone(), states, rolls, last_look));
     tokio::spawn(link.clone().listen());
     match &own_lock {
         Some(lock) => {

@@ -22,8 +22,9 @@ const FETCH_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Part {
     core: Option<Core>,
     driver: Option<Driver>,
-    /// Told whether a release is on its way: others wait for this one's word then.
-    rolling: Option<watch::Sender<bool>>,
+    /// Told while a release is on its way, and how often to ask for news then: others wait for this
+    /// one's word.
+    rolling: Option<watch::Sender<Option<Duration>>>,
     /// The release that waits for its turn here.
     waits: Option<Waits>,
 }
@@ -64,7 +65,7 @@ impl Agent {
         &mut self,
         store: Arc<dyn Store>,
         events: mpsc::UnboundedSender<Event>,
-        rolling: watch::Sender<bool>,
+        rolling: watch::Sender<Option<Duration>>,
     ) {
         let pace = Driver::pace(&*store);
         self.part.core = Some(Core::new(self.instance.clone(), Id::random(), pace));
@@ -85,10 +86,10 @@ impl Agent {
         };
         let is_news = !matches!(event, Event::Tick | Event::ListFailed | Event::Listed(_));
         let actions = core.step(now(), Timestamp::now(), event);
-        driver.look(core.look_every());
-        let is_active = core.is_active();
+        let every = core.look_every();
+        driver.look(every);
         if let Some(rolling) = rolling {
-            rolling.send_if_modified(|was| std::mem::replace(was, is_active) != is_active);
+            rolling.send_if_modified(|was| std::mem::replace(was, every) != every);
         }
         actions.into_iter().for_each(|action| driver.begin(action));
         if is_news {

@@ -164,7 +164,10 @@ fn an_answer_that_was_lost_loses_no_lease() {
     assert!(again.says_the_same(&next));
     drive.step(Event::Written(Box::new(again), Written::Lost));
     let actions = drive.seen(&next);
-    assert!(actions.iter().any(|action| matches!(action, Action::List)), "it conducts: {actions:?}");
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::List)),
+        "it conducts: {actions:?}"
+    );
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What is told of each instance on its way to a release. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::release::Release;
-use deploy::report::{Failure, Stage};
+use deploy::report::{Failure, Phase, Report, Stage, Version};
 use deploy::rollout::Standing;
 
+use crate::fleet::Instance;
 use crate::output::events::InstanceEvent;
 use crate::output::{Style, round, when};
 
@@ -19,19 +21,88 @@ pub struct InstanceView {
     pub standing: Standing,
     /// Its agent does not run.
     pub down: bool,
+    /// For how long it has said nothing new, if that is too long.
+    pub silent: Option<Duration>,
+    /// It serves the release, and is not well: why.
+    pub unwell: Option<String>,
     /// The release that serves there now.
     pub serving: Option<u64>,
 }
 
 impl InstanceView {
+    /// An instance and its report; none if it has left with its machine.
+    pub fn new(
+        instance: &Instance,
+        report: Option<&Report>,
+        release: u64,
+        silent: Option<Duration>,
+    ) -> Option<Self> {
+        if report.is_some_and(|report| report.left.is_some()) {
+            return None;
+        }
+        let serving = report.and_then(|report| report.serving.as_ref());
+        Some(Self {
+            name: instance.name.clone(),
+            standing: Standing::of(release, report),
+            down: instance.agent_pid.is_none(),
+            silent,
+            unwell: report.filter(|_| serves(serving, release)).and_then(unwell),
+            serving: serving.map(|version| version.release),
+        })
+    }
+
+    /// Whether its word can be waited for.
+    pub fn is_live(&self) -> bool {
+        !self.down && self.silent.is_none()
+    }
+
+    /// Whether the release serves there, for all that is known, and will.
+    pub fn is_good(&self) -> bool {
+        self.is_live() && self.unwell.is_none() && matches!(self.standing, Standing::Done { .. })
+    }
+
+    /// Whether it may still come to another version by itself.
+    pub fn is_moving(&self) -> bool {
+        match &self.standing {
+            Standing::Settling { .. } => true,
+            Standing::Underway(phase) => match phase {
+                Phase::Fetching | Phase::Starting | Phase::Proving | Phase::Settling => true,
+                Phase::Idle | Phase::Serving | Phase::BackingOff | Phase::Stopping => false,
+            },
+            Standing::Silent
+            | Standing::Behind
+            | Standing::Waiting
+            | Standing::Done { .. }
+            | Standing::Failed(_)
+            | Standing::Reverted
+            | Standing::Superseded { .. } => false,
+        }
+    }
+
+    /// Why it does not count although it has not failed, for people.
+    pub fn missing(&self) -> Option<String> {
+        let name = &self.name;
+        match (&self.standing, self.down, self.silent, &self.unwell) {
+            (Standing::Failed(_) | Standing::Reverted | Standing::Superseded { .. }, ..) => None,
+            (_, true, ..) => Some(format!("{name}'s agent does not run")),
+            (_, _, Some(silent), _) => {
+                Some(format!("{name} has not reported for {}", when::length(silent)))
+            }
+            (_, _, _, Some(why)) => Some(format!("{name} is not well: {why}")),
+            _ => None,
+        }
+    }
+
     /// The word for where it stands; see `output::events`.
     pub fn phase(&self) -> &'static str {
         match &self.standing {
-            Standing::Done { .. } => "done",
             Standing::Failed(_) => "failed",
             Standing::Superseded { .. } => "superseded",
             Standing::Reverted => "reverted",
             _ if self.down => "down",
+            _ if self.silent.is_some() => "stale",
+            Standing::Done { .. } if self.unwell.is_some() => "unwell",
+            Standing::Done { .. } => "done",
             Standing::Silent => "silent",
             Standing::Behind => "behind",
             Standing::Underway(phase) => phase.word(),
@@ -72,6 +143,17 @@ impl InstanceView {
     }
 }
 
+fn serves(serving: Option<&Version>, release: u64) -> bool {
+    serving.is_some_and(|version| version.release == release)
+}
+
+/// Why the version that serves is not well.
+fn unwell(report: &Report) -> Option<String> {
+    let crashes =
+        report.crash_loop.map(|it| format!("it has crashed {} times in a row", it.crashes));
+    crashes.or_else(|| report.serving.as_ref().and_then(|version| version.unwell.clone()))
+}
+
 /// Something that is new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
@@ -107,7 +189,7 @@ impl<'a> Tracker<'a> {
         if before.is_some_and(|(before, _)| before == phase) {
             return None;
         }
-        let has_switched = had_switched || view.switched().is_some() && phase != "down";
+        let has_switched = had_switched || view.switched().is_some() && view.is_live();
         self.told.insert(view.name.clone(), (phase, has_switched));
         let line = self.line(view, had_switched);
         Some(Told { event: view.event(self.release), line })
@@ -122,6 +204,18 @@ impl<'a> Tracker<'a> {
             }
             (_, Standing::Failed(failure)) => Style::Red.paint(failed(failure)),
             (_, Standing::Superseded { by }) => format!("has gone on to v{by}"),
+            (_, Standing::Reverted) if had_switched => match view.serving {
+                Some(serving) => Style::Yellow.paint(format_args!("is back at v{serving}")),
+                None => Style::Yellow.paint(format_args!("serves v{number} no longer")),
+            },
+            ("stale", _) => {
+                let silent = when::length(view.silent.unwrap_or_default());
+                Style::Yellow.paint(format_args!("has not reported for {silent}"))
+            }
+            ("unwell", _) => {
+                let why = view.unwell.as_deref().unwrap_or_default();
+                Style::Red.paint(format_args!("is not well: {why}"))
+            }
             _ if had_switched => return None,
             _ => {
                 let took = when::between(self.release.published, view.switched()?);
@@ -172,50 +266,11 @@ fn signal_text(number: i32) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use deploy::Digest;
-    use deploy::id::Id;
-    use deploy::release::{Artifact, Kind};
-    use deploy::report::Phase;
-    use deploy::settings::Settings;
+mod tests {
+    use deploy::report::{CrashLoop, Ending, Outcome};
 
+    use super::super::fixtures::{at, failure, release, report, view};
     use super::*;
-
-    pub(in crate::follow) fn release(number: u64) -> Release {
-        Release {
-            number,
-            id: Id::fixed("test"),
-            published: "2026-11-22T10:00:00Z".parse().unwrap(),
-            by: "ann@laptop".into(),
-            kind: Kind::Deploy,
-            message: None,
-            source: None,
-            artifact: Artifact { digest: Digest::of(b""), size: 0 },
-            environment: None,
-            settings: Settings::default(),
-            rollout: None,
-        }
-    }
-
-    pub(in crate::follow) fn view(name: &str, standing: Standing) -> InstanceView {
-        InstanceView { name: name.into(), standing, down: false, serving: Some(6) }
-    }
-
-    pub(in crate::follow) fn failure(stage: Stage) -> Failure {
-        Failure {
-            release: 7,
-            at: "2026-11-22T10:00:01Z".parse().unwrap(),
-            stage,
-            message: "it ended".into(),
-            exit_code: Some(3),
-            signal: None,
-            last_lines: vec!["boot".into(), "panic: no database".into()],
-        }
-    }
-
-    pub(in crate::follow) fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
 
     fn lines(tracker: &mut Tracker<'_>, view: InstanceView) -> Vec<Option<String>> {
         let told = tracker.step(&[view]).into_iter();
@@ -280,5 +335,69 @@ pub(super) mod tests {
         assert_eq!(failed(&said), "failed to fetch: exited with code 3");
         let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
         assert_eq!(failed(&killed), "failed soon after it was ready: it ended (signal 9, SIGKILL)");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_told_where_it_had_served() {
+        let release = release(7);
+        let mut tracker = Tracker::new("hello", &release);
+        let switched = at("2026-11-22T10:00:00.210Z");
+        lines(&mut tracker, view("hello-1", Standing::Settling { switched, note: None }));
+        let back = [Some("hello-1  is back at v6".to_owned())];
+        assert_eq!(lines(&mut tracker, view("hello-1", Standing::Reverted)), back);
+        assert_eq!(lines(&mut tracker, view("hello-2", Standing::Reverted)), [None]);
+    }
+
+    #[test]
+    fn who_is_silent_or_not_well_is_named() {
+        let release = release(7);
+        let mut tracker = Tracker::new("hello", &release);
+        let done = view("hello-1", super::super::fixtures::done());
+        let silent = InstanceView { silent: Some(Duration::from_secs(120)), ..done.clone() };
+        let told = [Some("hello-1  has not reported for 2m 0s".to_owned())];
+        assert_eq!(lines(&mut tracker, silent.clone()), told);
+        let why = "/health answers 500".to_owned();
+        let unwell = InstanceView { unwell: Some(why), ..done.clone() };
+        let told = [Some("hello-1  is not well: /health answers 500".to_owned())];
+        assert_eq!(lines(&mut tracker, unwell.clone()), told);
+        assert_eq!(silent.missing().unwrap(), "hello-1 has not reported for 2m 0s");
+        assert_eq!(unwell.missing().unwrap(), "hello-1 is not well: /health answers 500");
+        assert_eq!((done.missing(), done.is_good()), (None, true));
+        assert!(!silent.is_good() && !unwell.is_good());
+    }
+
+    #[test]
+    fn a_view_is_what_the_report_says_of_this_release() {
+        let of = |pid, report: Option<&Report>| {
+            let name = "hello-1".to_owned();
+            let instance = Instance { name, agent_pid: pid, addresses: Vec::new() };
+            InstanceView::new(&instance, report, 7, None)
+        };
+        let time = at("2026-11-22T10:00:00.210Z");
+        let mut one = report("hello-1", time);
+        let ended = Some(Ending::Done);
+        let switched = Some(time);
+        one.outcomes = vec![Outcome { release: 7, switched, ended, note: None, reverted: None }];
+        one.seen = Some(7);
+        let version = |release, unwell: Option<&str>| Version {
+            release,
+            pid: 1,
+            started: time,
+            restarts: 0,
+            status: None,
+            unwell: unwell.map(str::to_owned),
+        };
+        one.serving = Some(version(7, Some("/ answers 500")));
+        assert_eq!(of(Some(1), Some(&one)).unwrap().unwell.as_deref(), Some("/ answers 500"));
+        one.crash_loop = Some(CrashLoop { crashes: 3, next_start: None });
+        let view = of(Some(1), Some(&one)).unwrap();
+        assert_eq!(view.unwell.as_deref(), Some("it has crashed 3 times in a row"));
+        // Another version's troubles are not this release's.
+        one.serving = Some(version(6, None));
+        assert_eq!(of(Some(1), Some(&one)).unwrap().unwell, None);
+        let down = of(None, None).unwrap();
+        assert_eq!((down.phase(), down.is_live(), down.serving), ("down", false, None));
+        one.left = Some(time);
+        assert_eq!(of(Some(1), Some(&one)), None, "its machine has ended");
     }
 }

@@ -27,9 +27,9 @@ use std::time::Instant;
 
 use deploy::publish::{Damage, SwapError, Swapped, swap};
 use deploy::release::{Draft, Kind, Release};
-use deploy::rollout::{Limit, Plan, Progress};
+use deploy::rollout::{Limit, Plan};
 use deploy::state::{Refused, State};
-use deploy::store::{ErrorKind, Store, with_tries};
+use deploy::store::Store;
 use deploy::{Timestamp, layout};
 
 use crate::cli::PublishArgs;
@@ -40,6 +40,7 @@ use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
+use crate::rollout::read_progress;
 use deploy::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
@@ -294,19 +295,5 @@ pub fn damage_text(damage: Damage) -> String {
             format!("generation {live} of {object} is damaged; generation {taken} is in its place")
         }
         None => format!("generation {live} of {object} is damaged, and no older one is whole"),
-    }
-}
-
-/// How far the newest release is that an instance has begun to conduct; none where nobody has, or
-/// what is there cannot be understood.
-///
-/// # Errors
-/// What the store fails with.
-pub async fn read_progress(store: &dyn Store) -> CommandResult<Option<Progress>> {
-    match with_tries(async || store.read(layout::ROLLOUT).await).await {
-        Ok(object) => Ok(Progress::from_object(&object.data).ok()),
-        // The next conductor writes it anew.
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -130,7 +130,7 @@ fn rank(view: &InstanceView) -> u8 {
 }
 
 /// `12 waiting, 3 switching, 5 done`.
-fn summary(views: &[InstanceView]) -> String {
+pub fn summary(views: &[InstanceView]) -> String {
     const WORDS: [&str; 11] = [
         "silent",
         "behind",

@@ -25,11 +25,15 @@ use crate::interrupt::Interrupt;
 use crate::output::events::Event;
 use crate::output::{Live, Output};
 
+pub use draw::summary;
 use draw::{Picture, draw};
 use ending::{End, Ended};
 pub use ending::{detached, of};
+pub use judge::Seen;
 use judge::judge;
 use stages::StageTracker;
+pub use stages::event;
+pub use view::InstanceView;
 use view::Tracker;
 use watched::Watched;
 

@@ -15,7 +15,8 @@
 //! | `agent-instance` | an instance's way to that agent has come to another phase | `name`, `phase`, `seconds` (since it was named), `version` (of the agent that runs), `reason` |
 //! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `agents`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
-//! | `rollout` | the release has come to another stage of its way through the fleet, or before a command that publishes: what became of the release before | `release`, `stage` (`canary`, `rolling`, `watching`, `done`, `halted`, `reverted`, `unknown`), `conductor`, `instances` (how many there are), `may_switch` (how many of them), `switched` (how many serve it), `paused_by`, `halt` |
+//! | `rollout` | the release has come to another stage of its way through the fleet | `release`, `stage` (`canary`, `rolling`, `watching`, `done`, `halted`, `reverted`, `unknown`), `conductor`, `instances` (how many there are), `may_switch` (how many of them), `switched` (how many serve it), `paused_by`, `halt` |
+//! | `before` | before a publish: the release before was taken back, or halted | `release`, `stage` (`reverted`, `halted`), `message`, `halt` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
 //! An instance's `phase` here is its way to the release: `down` (its agent does not run), `silent`
@@ -114,6 +115,18 @@ pub enum Event<'a> {
     },
     /// An instance's phase has changed.
     Instance(&'a InstanceEvent),
+    /// What had become of the release before the one that is about to be published.
+    Before {
+        /// Its number.
+        release: u64,
+        /// `reverted` or `halted`.
+        stage: &'static str,
+        /// What happened, for people.
+        message: String,
+        /// Where and why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        halt: Option<&'a Halt>,
+    },
     /// The rollout has come to another stage.
     Rollout(&'a RolloutEvent),
     /// The end.

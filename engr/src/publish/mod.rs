@@ -25,9 +25,9 @@ mod wait;
 use std::sync::Arc;
 use std::time::Instant;
 
-use deploy::publish::{Damage, SwapError, Swapped, swap};
+use deploy::publish::{Damage, SwapError, Swapped, load, swap};
 use deploy::release::{Draft, Kind, Release};
-use deploy::rollout::{Limit, Plan};
+use deploy::rollout::{Limit, Plan, Progress};
 use deploy::state::{Refused, State};
 use deploy::store::Store;
 use deploy::{Timestamp, layout};
@@ -40,7 +40,7 @@ use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
-use crate::rollout::read_progress;
+use crate::rollout::{read_progress, what_became};
 use deploy::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
@@ -145,17 +145,19 @@ impl<'a> Publisher<'a> {
         under: Option<&HeldClaim>,
         step: impl Fn(State) -> Result<(State, Draft), NoStep>,
     ) -> CommandResult<Option<Published>> {
-        let phase = self.output.phase("publish");
         let (store, name) = (self.store.clone(), &self.app.name);
+        let progress = read_progress(&*self.store).await?;
+        self.tell_of_before(progress.as_ref()).await?;
+        let phase = self.output.phase("publish");
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
         let (served, instances) = self.served().await?;
-        let progress = read_progress(&*self.store).await?;
         let mut current = None;
         let mut attempt = async || {
             swap(&*store, name, |state| {
                 current = state.current();
                 let (state, mut draft) = step(state.based(progress.as_ref()))?;
-                draft.rollout = self.plan(&state, &draft, instances);
+                let is_graceful = draft.settings.graceful_shutdown;
+                draft.rollout = self.plan(&state, &draft.kind, is_graceful, instances);
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
             })
             .await
@@ -178,6 +180,28 @@ impl<'a> Publisher<'a> {
         Ok(Some(Published { release, previous }))
     }
 
+    /// Says what had become of the release before, where it did not stay.
+    async fn tell_of_before(&self, progress: Option<&Progress>) -> CommandResult<()> {
+        let Some(progress) = progress.filter(|progress| progress.halt.is_some()) else {
+            return Ok(());
+        };
+        let name = &self.app.name;
+        let state = load(&*self.store, name).await.map_err(load_failure)?.state;
+        let base = state.base.as_ref().map(|base| base.release.number);
+        let release = state.release.as_ref();
+        let message = release.and_then(|release| what_became(name, release, progress, base));
+        if let Some(message) = message {
+            self.output.line(format_args!("{:<9} {message}", "before"));
+            self.output.event(&Event::Before {
+                release: progress.number,
+                stage: progress.stage.word(),
+                message,
+                halt: progress.halt.as_ref(),
+            });
+        }
+        Ok(())
+    }
+
     /// The release that all instances serve of which that is known, if it is the same one, and how
     /// many instances there are. After a failed release it is not the current one.
     async fn served(&self) -> CommandResult<(Option<u64>, usize)> {
@@ -193,13 +217,13 @@ impl<'a> Publisher<'a> {
 
     /// How the release goes through the fleet. Where nothing was good for all of it before, or there
     /// is one instance alone, an order would protect nobody; and what a rollback brings is known.
-    fn plan(&self, state: &State, draft: &Draft, instances: usize) -> Plan {
+    pub fn plan(&self, state: &State, kind: &Kind, is_graceful: bool, instances: usize) -> Plan {
         let args = &self.args.rollout;
         let mut rules = args.over(self.app.config.rollout());
-        if matches!(draft.kind, Kind::Rollback(_)) && args.canary.is_none() {
+        if matches!(kind, Kind::Rollback(_)) && args.canary.is_none() {
             rules.canary = Limit::Count(0);
         }
-        let parallel = rules.parallel(instances, draft.settings.graceful_shutdown);
+        let parallel = rules.parallel(instances, is_graceful);
         let has_order = rules.canary.of(instances) > 0 || parallel < instances;
         let now = args.now || state.base.is_none() || instances <= 1 || !has_order;
         Plan { now, instances: u32::try_from(instances).unwrap_or(u32::MAX), rules }

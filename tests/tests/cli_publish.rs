@@ -271,7 +271,7 @@ async fn the_same_source_uploads_nothing() {
         archive   SHA, 166 B  TIME
         upload   166 B  TIME
         publish   v1  TIME
-        v1 is published; see how it fares: engr hello status --watch
+        v1 is published, and the fleet goes on by itself: follow it with `engr hello wait v1`
         (0)
     "#);
     assert_transcript!(app.deploy(), @r#"
@@ -281,7 +281,7 @@ async fn the_same_source_uploads_nothing() {
         archive   SHA, 166 B  TIME
         upload   nothing to upload, the bucket has it  TIME
         publish   v2  TIME
-        v2 is published; see how it fares: engr hello status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
         undo   engr hello rollback v1
         (0)
     "#);
@@ -421,7 +421,7 @@ async fn rollback_names_what_it_can_go_back_to() {
         rollback  v2 → v1 (deploy)
         environment - TOKEN
         publish   v3  TIME
-        v3 is published; see how it fares: engr hello status --watch
+        v3 is published, and the fleet goes on by itself: follow it with `engr hello wait v3`
         undo   engr hello rollback v2
         (0)
     "#);
@@ -533,7 +533,7 @@ async fn each_change_of_the_environment_is_one_release() {
         environment + A
         environment + TOKEN
         publish   v2  TIME
-        v2 is published; see how it fares: engr hello status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
         undo   engr hello rollback v1
         (0)
     "#);
@@ -578,7 +578,7 @@ async fn each_change_of_the_environment_is_one_release() {
         environment + C
         environment - TOKEN
         publish   v3  TIME
-        v3 is published; see how it fares: engr hello status --watch
+        v3 is published, and the fleet goes on by itself: follow it with `engr hello wait v3`
         undo   engr hello rollback v2
         (0)
     "#);

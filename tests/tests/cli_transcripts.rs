@@ -218,6 +218,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         publish  v1  N s
           shop-1  switched to v1 after N s
         rollout  v1 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         (0)
@@ -232,6 +233,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         publish  v2  N s
           shop-1  switched to v2 after N s
         rollout  v2 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v1
@@ -319,7 +321,7 @@ fn ways_to_deploy() {
         archive  SHA, N MB  N s
         upload  nothing to upload, the bucket has it  N s
         publish  v2  N s
-        v2 is published; see how it fares: engr shop status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr shop wait v2`
         undo  engr shop rollback v1
         (0)
     "#);
@@ -381,6 +383,7 @@ fn ways_to_deploy() {
         publish  v4  N s
           shop-1  switched to v4 after N s
         rollout  v4 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v3
@@ -459,6 +462,7 @@ fn rollback_and_restart() {
         publish  v4  N s
           shop-1  switched to v4 after N s
         rollout  v4 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v3
@@ -472,6 +476,7 @@ fn rollback_and_restart() {
         publish  v5  N s
           shop-1  switched to v5 after N s
         rollout  v5 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v4
@@ -486,6 +491,7 @@ fn rollback_and_restart() {
         publish  v6  N s
           shop-1  switched to v6 after N s
         rollout  v6 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v5
@@ -520,6 +526,7 @@ fn the_environment_is_changed_shown_and_staged() {
         publish  v2  N s
           shop-1  switched to v2 after N s
         rollout  v2 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v1
@@ -572,6 +579,7 @@ fn the_environment_is_changed_shown_and_staged() {
         publish  v3  N s
           shop-1  switched to v3 after N s
         rollout  v3 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v2

@@ -60,7 +60,32 @@ fn what_each_order_does_at_each_stage() {
         };
         format!("{verb:?}\n{}", stages.iter().map(line).collect::<Vec<_>>().join("\n"))
     });
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @"
+    Pause
+    none     + v7 is paused: no further instance begins to switch, and it goes on with `engr hello resume`
+    canary   + v7 is paused: no further instance begins to switch, and it goes on with `engr hello resume`
+    rolling  + v7 is paused: no further instance begins to switch, and it goes on with `engr hello resume`
+    watching - 2 v7 has switched on all instances already → take it back with `engr hello abort`
+    done     - 2 v7 serves on all instances, and its rollout is over → go back with `engr hello rollback v6`
+    halted   - 2 v7 is halted already → go on with `engr hello resume`, or take it back with `abort`
+    reverted - 2 v7 was taken back already, and does not come again by itself → deploy a better one with `engr hello deploy`; the same with `--artifact e3b0c44298fc`; make what runs the newest release with `engr hello rollback v6`
+    Resume
+    none     - 2 v7 is neither paused nor halted: its rollout goes on → follow it with `engr hello wait v7`
+    canary   - 2 v7 is neither paused nor halted: its rollout goes on → follow it with `engr hello wait v7`
+    rolling  - 2 v7 is neither paused nor halted: its rollout goes on → follow it with `engr hello wait v7`
+    watching - 2 v7 has switched on all instances already → take it back with `engr hello abort`
+    done     - 2 v7 serves on all instances, and its rollout is over → go back with `engr hello rollback v6`
+    halted   + v7 goes on, and what has failed until now does not count
+    reverted - 2 v7 was taken back already, and does not come again by itself → deploy a better one with `engr hello deploy`; the same with `--artifact e3b0c44298fc`; make what runs the newest release with `engr hello rollback v6`
+    Abort
+    none     + v7 is called off, and all instances go back to v6
+    canary   + v7 is called off, and all instances go back to v6
+    rolling  + v7 is called off, and all instances go back to v6
+    watching + v7 is called off, and all instances go back to v6
+    done     - 2 v7 serves on all instances, and its rollout is over → go back with `engr hello rollback v6`
+    halted   + v7 is called off, and all instances go back to v6
+    reverted = v7 was taken back already
+    ");
 }
 
 #[test]
@@ -79,7 +104,17 @@ fn an_order_upon_an_order() {
         said(Verb::Pause, &aborted, rolling),
         said(Verb::Resume, &aborted, rolling),
     ];
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @"
+    = v7 is paused already, by bob@desk
+    + v7 goes on
+    + v7 goes on
+    + v7 is called off, and all instances go back to v6
+    + v7 is paused: no further instance begins to switch, and it goes on with `engr hello resume`
+    = v7 is being resumed already
+    = v7 is being called off already
+    - 2 v7 is being called off → follow that with `engr hello wait v7`
+    - 2 v7 is being called off → follow that with `engr hello wait v7`
+    ");
     // It was resumed, and has failed again since.
     let heard = Progress { order: Some(Id::fixed("order")), ..progress(Stage::Halted) };
     let again = said_of(Verb::Resume, &resumed, Some(&heard));

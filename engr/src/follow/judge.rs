@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use deploy::release::Release;
-use deploy::rollout::{Order, Plan, Progress, Stage, Standing, Verb, Verdict, verdict};
+use deploy::rollout::{Order, Progress, Stage, Standing, Verb, Verdict, verdict};
 
 use super::ending::End;
 use super::view::InstanceView;
@@ -56,11 +56,11 @@ pub fn judge(release: &Release, seen: &Seen, views: &[InstanceView]) -> Option<E
         (Verdict::Underway, Some(by), _) => Some(End::Verdict(Verdict::Superseded { by })),
         (Verdict::Underway, None, None) => None,
         (_, _, None) => Some(End::Verdict(all)),
-        (_, _, Some(plan)) => conducted(plan, seen, views, all),
+        (_, _, Some(_)) => conducted(seen, views, all),
     }
 }
 
-fn conducted(plan: &Plan, seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
+fn conducted(seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
     let live = || views.iter().filter(|view| view.is_live());
     let failed = |view: &InstanceView| matches!(view.standing, Standing::Failed(_));
     let is_back = |view: &InstanceView| failed(view) || view.standing == Standing::Reverted;
@@ -77,13 +77,12 @@ fn conducted(plan: &Plan, seen: &Seen, views: &[InstanceView], all: Verdict) -> 
             let is_over = |view: &InstanceView| matches!(view.standing, Standing::Done { .. });
             live().all(|view| failed(view) || is_over(view)).then(|| tally(views))
         }
-        // Where no order is kept, nothing but the conductor's word is missing; and where nobody
-        // conducts, not even that.
+        // The conductor's word is waited for also where all serve already: by it the next release
+        // knows that it may go back to this one. Where nobody conducts, nothing is missing.
+        None if seen.progress.is_none() && views.iter().all(InstanceView::is_good) => {
+            Some(End::Verdict(Verdict::Done))
+        }
         None | Some(Stage::Canary | Stage::Rolling | Stage::Unknown) => {
-            let is_enough = plan.now || seen.progress.is_none();
-            if is_enough && views.iter().all(InstanceView::is_good) {
-                return Some(End::Verdict(Verdict::Done));
-            }
             (seen.unconducted && all != Verdict::Underway).then_some(End::Verdict(all))
         }
     }
@@ -151,19 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn without_an_order_nobody_waits_for_the_conductor() {
+    fn where_nobody_conducts_nobody_is_waited_for() {
         let mut release = release(7);
         let good = [view("hello-1", done())];
         assert_eq!(judge(&release, &seen(Stage::Rolling), &good), None);
-        release.rollout = Some(Plan { now: true, ..Plan::default() });
-        assert_eq!(judge(&release, &seen(Stage::Rolling), &good), DONE);
         assert_eq!(judge(&release, &Seen::default(), &good), DONE);
-        // What has failed may be brought back.
+        // What has failed may be brought back, by one that is about to begin.
         let mixed = [view("hello-1", done()), view("hello-2", failed())];
-        assert_eq!(judge(&release, &seen(Stage::Rolling), &mixed), None);
         assert_eq!(judge(&release, &Seen::default(), &mixed), None);
         let unwell = InstanceView { unwell: Some("it is not".into()), ..view("hello-1", done()) };
-        assert_eq!(judge(&release, &seen(Stage::Rolling), &[unwell]), None);
+        assert_eq!(judge(&release, &Seen::default(), &[unwell]), None);
         // An older `engr` has published it.
         release.rollout = None;
         assert_eq!(judge(&release, &Seen::default(), &mixed), MIXED);

@@ -120,7 +120,9 @@ pub(super) fn lines(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
             format!("rolling{limit}; {}", status.summary)
         }
         Stage::Watching => {
-            format!("all have switched{}; {}", well(rules.watch_for, "watched"), status.summary)
+            let summary = if status.is_everywhere { "" } else { &status.summary };
+            let summary = if summary.is_empty() { String::new() } else { format!("; {summary}") };
+            format!("all have switched{}{summary}", well(rules.watch_for, "watched"))
         }
         Stage::Unknown => format!("a stage that this engr does not know; {}", status.summary),
         Stage::Done => return Vec::new(),
@@ -204,7 +206,27 @@ mod tests {
             halted(Stage::Reverted, failed),
         ];
         let text = all.iter().map(said).collect::<Vec<_>>().join("\n--\n");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        rollout of v7: nobody conducts it yet; 2 waiting, 1 done
+        --
+        rollout of v7: canary; 2 waiting, 1 done; hello-1 conducts
+        --
+        rollout of v7: canary, healthy for 4 s of 10s; 2 waiting, 1 done; hello-1 conducts
+        --
+        rollout of v7: rolling; 2 waiting, 1 done; hello-1 conducts
+        --
+        rollout of v7: all have switched, watched for 4 s of 1m; 2 waiting, 1 done; hello-1 conducts
+        --
+
+        --
+        v7 was halted after 12 s: hello-2: exited with code 3
+        `engr hello resume` goes on; `engr hello abort` brings all back to v6
+        --
+        v7 was taken back after 12 s: hello-2: exited with code 3; hello runs v6
+        hello-2, last lines
+          │ boot
+          │ panic: no database
+        ");
         let text = said(&paused);
         assert!(text.starts_with("bob@desk has paused the rollout of v7 at "), "{text}");
         assert!(text.ends_with(": 2 waiting, 1 done; `engr hello resume`"), "{text}");

@@ -135,7 +135,8 @@ impl FakeFleet {
         let plan = release.rollout.clone().expect("a plan");
         let mut progress = Progress { stage, ..Progress::begin(&release, &plan, conductor) };
         change(&mut progress);
-        let written = self.store.write(layout::ROLLOUT, &progress.to_object(), Expect::Any);
+        let data = progress.to_object();
+        let written = self.store.write(layout::ROLLOUT, &data, Expect::Any);
         written.await.expect("the rollout is written");
     }
 

@@ -309,13 +309,14 @@ async fn build_only_keeps_the_archive_and_publishes_nothing() {
 #[tokio::test]
 async fn a_plan_says_what_would_change_and_writes_nothing() {
     let app = App::new();
-    assert_transcript!(app.engr(&["deploy", "--plan"]), @r#"
-        $ engr hello deploy --plan
-        build   hello for ARCH, 13 B  TIME
-        archive   SHA, 166 B  TIME
-        artifact   + SHA
-        (3)
-    "#);
+    assert_transcript!(app.engr(&["deploy", "--plan"]), @"
+    $ engr hello deploy --plan
+    build   hello for ARCH, 13 B  TIME
+    archive   SHA, 166 B  TIME
+    artifact   + SHA
+    rollout   all at once; watched for 1m, and halted if one fails
+    (3)
+    ");
     assert_eq!(app.store.list("").await.unwrap(), []);
     app.deploy();
     let versions = app.store.versions(layout::STATE).await.unwrap();
@@ -324,14 +325,15 @@ async fn a_plan_says_what_would_change_and_writes_nothing() {
     app.content("two");
     app.place.engr(&["hello", "config:set", "drain", "5s", "--stage"]);
     assert_eq!(app.store.versions(layout::STATE).await.unwrap(), versions);
-    assert_transcript!(app.engr(&["deploy", "--plan"]), @r#"
-        $ engr hello deploy --plan
-        build   hello for ARCH, 13 B  TIME
-        archive   SHA, 167 B  TIME
-        artifact   ~ SHA → SHA
-        settings   + drain 5s
-        (3)
-    "#);
+    assert_transcript!(app.engr(&["deploy", "--plan"]), @"
+    $ engr hello deploy --plan
+    build   hello for ARCH, 13 B  TIME
+    archive   SHA, 167 B  TIME
+    artifact   ~ SHA → SHA
+    settings   + drain 5s
+    rollout   all at once; watched for 1m, and halted if one fails
+    (3)
+    ");
     let changes = app.engr(&["deploy", "--plan", "--json"]);
     assert_eq!((changes.code, &changes.result()["outcome"]), (Some(3), &json!("changes")));
     assert_eq!(app.store.versions(layout::STATE).await.unwrap(), versions);

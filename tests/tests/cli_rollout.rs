@@ -243,7 +243,24 @@ async fn a_paused_rollout_goes_on_when_it_is_resumed() {
     let place = Place::new();
     let (fleet, running, [first, ..]) = restarting(&place, &[]).await;
     fleet.progress(Stage::Canary, up_to(first)).await;
-    assert_transcript!(place.session(&["hello pause", "hello pause", "hello status"]), @"");
+    assert_transcript!(place.session(&["hello pause", "hello pause", "hello status"]), @"
+    $ engr hello pause
+    v2 is paused: no further instance begins to switch, and it goes on with `engr hello resume`
+    follow it with `engr hello wait v2`
+    (0)
+    $ engr hello pause
+    v2 is paused already, by tester@HOST
+    (0)
+    $ engr hello status
+    hello v2, restart by tester@HOST at CLOCK
+    tester@HOST has paused the rollout of v2 at CLOCK: 3 waiting; `engr hello resume`
+
+    INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
+    hello-1  v1  serving, waits  PID  N s  0  -  N s ago  -
+    hello-2  v1  serving, waits  PID  N s  0  -  N s ago  -
+    hello-3  v1  serving, waits  PID  N s  0  -  N s ago  -
+    (0)
+    ");
     running.says("paused    by tester@").await;
     let paused = fleet.state_where(|state| state.order.is_some()).await.order.unwrap();
     assert_eq!(paused.verb, Verb::Pause);
@@ -257,7 +274,16 @@ async fn a_paused_rollout_goes_on_when_it_is_resumed() {
     assert_eq!(kept.code, Some(11), "{kept}");
     assert!(kept.stderr.contains("ann@laptop has locked hello since "), "{kept}");
     assert_eq!(place.engr(&[APP, "unlock"]).code, Some(0));
-    assert_transcript!(place.session(&["hello resume", "hello resume"]), @"");
+    assert_transcript!(place.session(&["hello resume", "hello resume"]), @"
+    $ engr hello resume
+    v2 goes on
+    follow it with `engr hello wait v2`
+    (0)
+    $ engr hello resume
+    ! engr: v2 is neither paused nor halted: its rollout goes on
+    !  → follow it with `engr hello wait v2`
+    (2)
+    ");
     running.says("resumed   by tester@").await;
     let resumed = fleet.state_where(|state| state.order.is_some()).await.order.unwrap();
     assert_eq!(resumed.verb, Verb::Resume);
@@ -349,7 +375,33 @@ async fn what_became_of_a_release_is_told_until_the_next_one() {
     for name in NAMES {
         fleet.reverted(name, 2).await;
     }
-    assert_transcript!(place.session(&["hello status", "hello releases", "hello restart --detach"]), @"");
+    assert_transcript!(place.session(&["hello status", "hello releases", "hello restart --detach"]), @"
+    $ engr hello status
+    hello v2, restart by tester@HOST at CLOCK
+    v2 was taken back after N s: hello-2: exited with code 3; hello runs v1
+    hello-2, last lines
+      │ connecting
+      │ panic: no database
+
+    INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
+    hello-1  v1  serving  PID  N s  0  -  N s ago  -
+    hello-2  v1  serving  PID  N s  0  -  N s ago  -
+    hello-3  v1  serving  PID  N s  0  -  N s ago  -
+    (0)
+    $ engr hello releases
+      RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
+    *  v2  CLOCK  tester@HOST  restart  -  SHA  reverted
+      v1  CLOCK  ann@laptop  deploy  -  SHA  -
+
+    v2 was taken back after N s: hello-2: exited with code 3; hello runs v1
+    (0)
+    $ engr hello restart --detach
+    before  v2 was taken back after N s: hello-2: exited with code 3; hello runs v1
+    publish  v3  N s
+    v3 is published, and the fleet goes on by itself: follow it with `engr hello wait v3`
+    undo  engr hello rollback v1
+    (0)
+    ");
     let base = fleet.state_where(|state| state.current() == Some(3)).await.base.unwrap();
     assert_eq!((base.release.number, base.reverted.into_iter().collect::<Vec<_>>()), (1, vec![2]));
     // The fleet speaks of v2 still, which is not what is to run any more.
@@ -403,7 +455,19 @@ async fn wait_follows_the_current_release_or_a_named_one() {
 
     let place = Place::new();
     let fleet = serving(&place).await;
-    assert_transcript!(place.session(&["hello wait", "hello wait v9"]), @"");
+    assert_transcript!(place.session(&["hello wait", "hello wait v9"]), @"
+    $ engr hello wait
+      hello-1  switched to v1 after N s
+      hello-2  switched to v1 after N s
+      hello-3  switched to v1 after N s
+    rollout  v1 serves on all 3 instances  N s
+    total  N s, N s from the publish to the last switch
+    (0)
+    $ engr hello wait v9
+    ! engr: hello has no release v9
+    !  → the current one is v1
+    (2)
+    ");
     fleet.publish("two").await;
     let old = place.engr(&[APP, "wait", "v1"]);
     assert_eq!(old.code, Some(0), "it was good:\n{old}");
@@ -417,7 +481,13 @@ async fn wait_follows_the_current_release_or_a_named_one() {
 async fn who_leaves_is_told_how_to_come_back() {
     let place = Place::new();
     let fleet = serving(&place).await;
-    assert_transcript!(place.session(&["hello restart --detach"]), @"");
+    assert_transcript!(place.session(&["hello restart --detach"]), @"
+    $ engr hello restart --detach
+    publish  v2  N s
+    v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
+    undo  engr hello rollback v1
+    (0)
+    ");
     let release = fleet.state_where(|state| state.current() == Some(2)).await.release.unwrap();
     let plan = release.rollout.unwrap();
     assert!(!plan.now && plan.instances == 3, "{plan:?}");

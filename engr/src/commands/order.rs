@@ -36,20 +36,19 @@ pub async fn run(app: &AppContext, verb: Verb, args: OrderArgs) -> CommandResult
         if gives { Ok(state.ordered(verb, number, &by, now)?) } else { Err(NoStep::Moved) }
     })
     .await;
-    let swapped = match (swapped, seen) {
-        (Ok(swapped), _) => swapped,
-        (Err(SwapError::Refused(NoStep::Moved)), Some((state, decided))) => {
-            return match decided {
-                Decision::Refuse(failure) => Err(failure),
-                Decision::Nothing(text) => {
-                    output.line(text);
-                    Ok(end(&output, Outcome::Unchanged, state.current()))
-                }
-                Decision::Give(_) => Err(swap_failure(name, SwapError::Refused(NoStep::Moved))),
-            };
-        }
-        (Err(error), _) => return Err(swap_failure(name, error)),
+    let (state, decided) = match (&swapped, seen) {
+        (Ok(_) | Err(SwapError::Refused(NoStep::Moved)), Some(seen)) => seen,
+        (_, _) => return swapped.map(|_| Exit::Done).map_err(|error| swap_failure(name, error)),
     };
+    let text = match decided {
+        Decision::Give(text) => text,
+        Decision::Refuse(failure) => return Err(failure),
+        Decision::Nothing(text) => {
+            output.line(text);
+            return Ok(end(&output, Outcome::Unchanged, state.current()));
+        }
+    };
+    let swapped = swapped.map_err(|error| swap_failure(name, error))?;
     if let Some(damage) = swapped.damage {
         output.warn(format_args!("{}", damage_text(damage)));
     }
@@ -57,17 +56,13 @@ pub async fn run(app: &AppContext, verb: Verb, args: OrderArgs) -> CommandResult
     let order = swapped.state.order.as_ref().map(|order| &order.id);
     let newer = read_progress(&*store).await?;
     let is_heard = newer.as_ref().is_some_and(|newer| newer.order.as_ref() == order);
-    let before = State { order: None, ..swapped.state.clone() };
-    match decide(name, verb, &before, newer.as_ref(), Timestamp::now()) {
-        Decision::Refuse(failure) if !is_heard && newer != progress => return Err(failure),
-        _ => {}
-    }
-    let decided = decide(name, verb, &before, progress.as_ref(), Timestamp::now());
-    if let Decision::Give(text) = decided {
-        output.line(text);
+    match decide(name, verb, &state, newer.as_ref(), Timestamp::now()) {
+        Decision::Refuse(failure) if !is_heard => return Err(failure),
+        Decision::Refuse(_) | Decision::Give(_) | Decision::Nothing(_) => {}
     }
     let number = swapped.state.current();
     let shown = number.map(|number| format!(" v{number}")).unwrap_or_default();
+    output.line(text);
     output.line(format_args!("follow it with `engr {name} wait{shown}`"));
     Ok(end(&output, Outcome::Ordered, number))
 }

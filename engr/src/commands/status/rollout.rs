@@ -64,7 +64,9 @@ impl RolloutStatus {
             may_switch: event.map_or(0, |event| event.may_switch),
             switched,
             summary: summary(views),
-            is_everywhere: views.iter().all(InstanceView::is_good),
+            is_everywhere: views.iter().all(|view| {
+                view.is_live() && view.unwell.is_none() && view.serving == Some(release.number)
+            }),
         })
     }
 
@@ -88,6 +90,9 @@ pub(super) fn lines(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
     let (Some(release), Some(status)) = (&snapshot.release, &snapshot.rollout) else {
         return Vec::new();
     };
+    if status.instances == 0 {
+        return Vec::new();
+    }
     let (app, v) = (&snapshot.app, release.number);
     if let Some(order) = &status.paused {
         let at = when::clock(order.at, now);
@@ -98,9 +103,8 @@ pub(super) fn lines(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
     }
     let Some(progress) = &status.progress else {
         // Nobody has to conduct what is everywhere.
-        let is_said = status.is_everywhere || status.instances == 0;
         let line = || format!("rollout of v{v}: nobody conducts it yet; {}", status.summary);
-        return if is_said { Vec::new() } else { vec![line()] };
+        return if status.is_everywhere { Vec::new() } else { vec![line()] };
     };
     let rules = &release.rollout.clone().unwrap_or_default().rules;
     let steady = progress.steady_ms.map(Duration::from_millis);
@@ -122,7 +126,10 @@ pub(super) fn lines(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
         Stage::Watching => {
             let summary = if status.is_everywhere { "" } else { &status.summary };
             let summary = if summary.is_empty() { String::new() } else { format!("; {summary}") };
-            format!("all have switched{}{summary}", well(rules.watch_for, "watched"))
+            match well(rules.watch_for, "watched") {
+                well if well.is_empty() => format!("watched{summary}"),
+                well => format!("{}{summary}", well.trim_start_matches(", ")),
+            }
         }
         Stage::Unknown => format!("a stage that this engr does not know; {}", status.summary),
         Stage::Done => return Vec::new(),
@@ -215,7 +222,7 @@ mod tests {
         --
         rollout of v7: rolling; 2 waiting, 1 done; hello-1 conducts
         --
-        rollout of v7: all have switched, watched for 4 s of 1m; 2 waiting, 1 done; hello-1 conducts
+        rollout of v7: watched for 4 s of 1m; 2 waiting, 1 done; hello-1 conducts
         --
 
         --

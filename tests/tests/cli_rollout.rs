@@ -367,6 +367,26 @@ async fn an_abort_is_followed_to_the_release_before() {
 }
 
 #[tokio::test]
+async fn an_abort_is_waited_for_also_where_all_have_switched() {
+    let place = Place::new();
+    let (fleet, running, _) = restarting(&place, &[]).await;
+    for name in NAMES {
+        fleet.done(name, 2).await;
+    }
+    fleet.progress(Stage::Watching, |progress| progress.mark = Mark::All).await;
+    assert_eq!(running.ended(&place).await.code, Some(0));
+    assert_eq!(place.engr(&[APP, "pause"]).code, Some(2), "all have switched");
+    assert_eq!(place.engr(&[APP, "abort"]).code, Some(0));
+    // No conductor has heard of it.
+    let waited = place.engr(&[APP, "wait", "--wait-timeout", "500ms"]);
+    assert_eq!(waited.code, Some(22), "{waited}");
+    assert!(waited.stdout.contains("aborted   by tester@"), "{waited}");
+    // The next release knows what it follows on, whatever instances say yet.
+    let next = place.engr(&[APP, "restart", "--detach"]);
+    assert!(next.stdout.ends_with("undo      engr hello rollback v1\n"), "{next}");
+}
+
+#[tokio::test]
 async fn what_became_of_a_release_is_told_until_the_next_one() {
     let place = Place::new();
     let (fleet, running, _) = restarting(&place, &["--detach"]).await;

@@ -233,8 +233,7 @@ impl Ended<'_> {
             hints.push(self.where_lines_are());
         }
         hints.push(format!(
-            "what runs stays until the next release: `engr {app} deploy`, or another of `engr {app} \
-             releases`"
+            "what runs stays until the next release: `engr {app} deploy`, or `engr {app} rollback vN`"
         ));
         (format!("{what}; {}{absent}", self.serving_on()), hints)
     }

@@ -134,8 +134,8 @@ fn what_was_taken_back_says_where_and_why_and_what_serves() {
     assert_eq!((exit, outcome), (Exit::ReleaseFailed, Outcome::Reverted));
     let what = "v7 was taken back after 12 s: hello-2: exited with code 3; v6 serves on";
     assert_eq!(message, what);
-    let next = "what runs stays until the next release: `engr hello deploy`, or another of `engr \
-                hello releases`";
+    let next =
+        "what runs stays until the next release: `engr hello deploy`, or `engr hello rollback vN`";
     assert_eq!(hints, [next]);
     // Nobody knows whether it is back.
     let away = InstanceView { down: true, ..view("hello-2", Standing::Waiting) };

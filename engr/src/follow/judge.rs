@@ -38,6 +38,15 @@ impl Seen {
         (!is_reopened).then_some(progress.stage)
     }
 
+    /// Whether somebody has called it off, and no conductor has heard of it yet.
+    pub fn is_called_off(&self) -> bool {
+        let progress = self.progress.as_ref();
+        let heard = progress.and_then(|progress| progress.order.as_ref());
+        let is_over = progress.is_some_and(|it| matches!(it.stage, Stage::Done | Stage::Reverted));
+        let order = self.order.as_ref().filter(|order| heard != Some(&order.id));
+        order.is_some_and(|order| order.verb == Verb::Abort) && !is_over
+    }
+
     /// Whose order holds it, if one does.
     pub fn paused(&self) -> Option<&Order> {
         let is_underway = self
@@ -65,6 +74,7 @@ fn conducted(seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
     let failed = |view: &InstanceView| matches!(view.standing, Standing::Failed(_));
     let is_back = |view: &InstanceView| failed(view) || view.standing == Standing::Reverted;
     match seen.stage() {
+        _ if seen.is_called_off() => None,
         Some(Stage::Reverted) => live().all(is_back).then_some(End::Verdict(Verdict::Reverted)),
         Some(Stage::Halted) if live().any(InstanceView::is_moving) => None,
         Some(Stage::Halted) if views.iter().all(failed) => Some(End::Verdict(Verdict::Failed)),
@@ -221,6 +231,23 @@ mod tests {
         assert_eq!(of(&resumed, &[done(), failed()]), None);
         let paused = Seen { order: order(Verb::Pause), ..halted };
         assert_eq!(of(&paused, &[done(), failed()]), Some(End::Halted));
+    }
+
+    #[test]
+    fn what_is_called_off_has_not_ended_until_it_is_carried_out() {
+        for stage in [Stage::Canary, Stage::Rolling, Stage::Watching, Stage::Halted] {
+            let aborted = Seen { order: order(Verb::Abort), ..seen(stage) };
+            assert_eq!(of(&aborted, &[done(), done()]), None, "{stage:?}");
+        }
+        let aborted = Seen { order: order(Verb::Abort), ..Seen::default() };
+        assert_eq!(of(&aborted, &[done(), done()]), None);
+        // It came too late.
+        let aborted = Seen { order: order(Verb::Abort), ..seen(Stage::Done) };
+        assert_eq!(of(&aborted, &[done(), done()]), DONE);
+        // There was nothing to go back to.
+        let heard = Progress { order: Some(Id::fixed("o")), ..progress(Stage::Halted) };
+        let halted = Seen { order: order(Verb::Abort), progress: Some(heard), ..Seen::default() };
+        assert_eq!(of(&halted, &[done(), done()]), Some(End::Halted));
     }
 
     #[test]

@@ -91,18 +91,18 @@ pub async fn follow(
                 release.number, release.number
             ))
         })?;
-        let (event, lines) = stages.step(&seen, &views);
-        if let Some(event) = &event {
+        let news = stages.step(&seen, &views);
+        if let Some(event) = &news.event {
             output.event(&Event::Rollout(event));
         }
-        // What has happened to an instance is said before what follows from it.
+        news.before.into_iter().for_each(|line| live.line(line));
         for told in tracker.step(&views) {
             output.event(&Event::Instance(&told.event));
             if let Some(line) = told.line {
                 live.line(line);
             }
         }
-        lines.into_iter().for_each(|line| live.line(line));
+        news.after.into_iter().for_each(|line| live.line(line));
         if output.is_terminal() {
             let picture = Picture { release, seen: &seen, views: &views, elapsed: began.elapsed() };
             let (columns, rows) = live.room();

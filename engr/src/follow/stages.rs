@@ -23,6 +23,17 @@ pub struct StageTracker<'a> {
     told: BTreeSet<Line>,
 }
 
+/// What is new.
+#[derive(Debug)]
+pub struct News {
+    /// For a program.
+    pub event: Option<RolloutEvent>,
+    /// For people, ahead of what the instances say.
+    pub before: Vec<String>,
+    /// For people, and following from what they say.
+    pub after: Vec<String>,
+}
+
 /// Something that is told once; of an order, once for each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Line {
@@ -39,12 +50,8 @@ impl<'a> StageTracker<'a> {
         Self { app, release, event: None, told: BTreeSet::new() }
     }
 
-    /// What is new of the rollout: for a program, and for people.
-    pub fn step(
-        &mut self,
-        seen: &Seen,
-        views: &[InstanceView],
-    ) -> (Option<RolloutEvent>, Vec<String>) {
+    /// What is new of the rollout.
+    pub fn step(&mut self, seen: &Seen, views: &[InstanceView]) -> News {
         let event = event(self.release, seen, views);
         // How many have switched is told instance by instance.
         let key = |event: &RolloutEvent| RolloutEvent { switched: 0, ..event.clone() };
@@ -54,8 +61,9 @@ impl<'a> StageTracker<'a> {
         }
         let lines = lines(self.app, self.release, seen, views);
         let new = lines.into_iter().filter(|(line, _)| self.told.insert(line.clone()));
-        let new = new.map(|(_, text)| text).collect();
-        (event.filter(|_| is_new), new)
+        let (before, after) = new.partition::<Vec<_>, _>(|(line, _)| *line == Line::Canary);
+        let texts = |lines: Vec<(Line, String)>| lines.into_iter().map(|(_, text)| text).collect();
+        News { event: event.filter(|_| is_new), before: texts(before), after: texts(after) }
     }
 }
 
@@ -172,6 +180,16 @@ mod tests {
         (index, Mark::UpTo(key(view)))
     }
 
+    fn said(
+        tracker: &mut StageTracker<'_>,
+        seen: &Seen,
+        views: &[InstanceView],
+    ) -> (Option<RolloutEvent>, Vec<String>) {
+        let News { event, mut before, mut after } = tracker.step(seen, views);
+        before.append(&mut after);
+        (event, before)
+    }
+
     fn three() -> Vec<InstanceView> {
         ["hello-1", "hello-2", "hello-3"].map(|name| view(name, Standing::Waiting)).into()
     }
@@ -182,23 +200,23 @@ mod tests {
         let mut tracker = StageTracker::new("hello", &release);
         let (canary, mark) = first(&views);
         let name = views[canary].name.clone();
-        assert_eq!(tracker.step(&Seen::default(), &views), (None, vec![]));
-        let (event, lines) = tracker.step(&seen(Stage::Canary, Mark::None), &views);
+        assert_eq!(said(&mut tracker, &Seen::default(), &views), (None, vec![]));
+        let (event, lines) = said(&mut tracker, &seen(Stage::Canary, Mark::None), &views);
         assert_eq!((event.unwrap().may_switch, lines), (0, vec![]));
-        let (event, lines) = tracker.step(&seen(Stage::Canary, mark), &views);
+        let (event, lines) = said(&mut tracker, &seen(Stage::Canary, mark), &views);
         assert_eq!((event.unwrap().may_switch), 1);
         assert_eq!(lines, [format!("canary    {name} goes first")]);
         views[canary].standing = settling();
-        assert_eq!(tracker.step(&seen(Stage::Canary, mark), &views), (None, vec![]));
+        assert_eq!(said(&mut tracker, &seen(Stage::Canary, mark), &views), (None, vec![]));
         views[canary].standing = done();
-        let (event, lines) = tracker.step(&seen(Stage::Canary, mark), &views);
+        let (event, lines) = said(&mut tracker, &seen(Stage::Canary, mark), &views);
         let bakes = format!("canary    {name} is healthy, and bakes for 10s");
         assert_eq!((event, lines), (None, vec![bakes]));
-        let (event, lines) = tracker.step(&seen(Stage::Rolling, Mark::All), &views);
+        let (event, lines) = said(&mut tracker, &seen(Stage::Rolling, Mark::All), &views);
         let event = event.unwrap();
         assert_eq!((event.stage, event.may_switch, event.switched), ("rolling", 3, 1));
         assert_eq!(lines, ["rolling   1 of 3 have switched; the others follow"]);
-        let (event, lines) = tracker.step(&seen(Stage::Watching, Mark::All), &views);
+        let (event, lines) = said(&mut tracker, &seen(Stage::Watching, Mark::All), &views);
         assert_eq!((event.unwrap().stage, lines), ("watching", vec![]));
     }
 
@@ -210,7 +228,7 @@ mod tests {
         release.rollout = Some(Plan { rules, ..Plan::default() });
         let (mut views, mut tracker) = (three(), StageTracker::new("hello", &release));
         views[0].standing = done();
-        let (_, lines) = tracker.step(&seen(Stage::Rolling, Mark::All), &views);
+        let (_, lines) = said(&mut tracker, &seen(Stage::Rolling, Mark::All), &views);
         assert_eq!(lines, ["rolling   1 of 3 have switched; the others follow, 1 at a time"]);
     }
 
@@ -220,7 +238,7 @@ mod tests {
         release.rollout = Some(Plan { now: true, ..Plan::default() });
         let mut tracker = StageTracker::new("hello", &release);
         for stage in [Stage::Rolling, Stage::Watching, Stage::Done] {
-            let (event, lines) = tracker.step(&seen(stage, Mark::All), &three());
+            let (event, lines) = said(&mut tracker, &seen(stage, Mark::All), &three());
             assert_eq!((event.is_some(), lines), (true, vec![]), "{stage:?}");
         }
     }
@@ -234,7 +252,7 @@ mod tests {
             let by = "bob@desk".to_owned();
             let order = Order { id: Id::fixed(id), release: release.id.clone(), verb, by, at };
             let seen = Seen { order: Some(order), ..seen(stage, Mark::None) };
-            let (event, lines) = tracker.step(&seen, &views);
+            let (event, lines) = said(&mut tracker, &seen, &views);
             (event.and_then(|event| event.paused_by), lines)
         };
         let paused = vec!["paused    by bob@desk; it goes on with `engr hello resume`".to_owned()];
@@ -255,12 +273,12 @@ mod tests {
         let mut tracker = StageTracker::new("hello", &release);
         let reverted = Progress { halt: Some(halt()), ..progress(Stage::Reverted) };
         let seen = Seen { progress: Some(reverted), ..Seen::default() };
-        let (event, lines) = tracker.step(&seen, &views);
+        let (event, lines) = said(&mut tracker, &seen, &views);
         assert_eq!(event.unwrap().halt, Some(halt()));
         assert_eq!(lines, ["reverted  hello-2: exited with code 3; all go back"]);
         // Whoever comes later is told at the end.
         let mut tracker = StageTracker::new("hello", &release);
         views.iter_mut().for_each(|view| view.standing = Standing::Reverted);
-        assert_eq!(tracker.step(&seen, &views).1, Vec::<String>::new());
+        assert_eq!(said(&mut tracker, &seen, &views).1, Vec::<String>::new());
     }
 }

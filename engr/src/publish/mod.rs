@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use deploy::publish::{Damage, SwapError, Swapped, load, swap};
 use deploy::release::{Draft, Kind, Release};
-use deploy::rollout::{Limit, Plan, Progress};
+use deploy::rollout::{Base, Limit, Plan, Progress};
 use deploy::state::{Refused, State};
 use deploy::store::Store;
 use deploy::{Timestamp, layout};
@@ -168,6 +168,9 @@ impl<'a> Publisher<'a> {
             None => self.when_free(attempt).await?,
         };
         let Some(Swapped { state, damage, .. }) = published else { return Ok(None) };
+        // Where it was just taken back, instances may not have said so yet.
+        let is_back = |base: &Base| current.is_some_and(|it| base.reverted.contains(&it));
+        let base = state.base.filter(is_back).map(|base| base.release.number);
         let release = state.release.expect("a published state has a release");
         phase.done(format_args!("v{}", release.number));
         self.told_of(damage);
@@ -176,7 +179,7 @@ impl<'a> Publisher<'a> {
             published: release.published,
             artifact: release.artifact.digest,
         });
-        let previous = served.filter(|served| *served < release.number).or(current);
+        let previous = base.or(served).filter(|served| *served < release.number).or(current);
         Ok(Some(Published { release, previous }))
     }
 

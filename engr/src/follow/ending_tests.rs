@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use deploy::report::{Phase, Stage as FailedAt};
-use deploy::rollout::{Halt, Progress};
+use deploy::report::{self, Phase, Stage as FailedAt};
+use deploy::rollout::{Halt, Progress, Standing};
 
 use super::super::fixtures::{at, done, failure, halt, progress, release, view};
 use super::*;

@@ -2,7 +2,7 @@
 //! and by what the instances report.
 //!
 //! [`mod@view`] and [`stages`] decide what is told, [`judge()`] when it has ended, [`mod@draw`] what a
-//! terminal shows meanwhile, and [`ending`] what is said of the end, all without I/O; [`watched`] looks
+//! terminal shows meanwhile, [`ending`] and [`words`] what is said of the end, all without I/O; [`watched`] looks
 //! at the bucket and the provider.
 
 mod draw;
@@ -13,6 +13,7 @@ mod judge;
 mod stages;
 mod view;
 mod watched;
+mod words;
 
 use std::time::{Duration, Instant};
 

@@ -317,14 +317,16 @@ impl State {
             None if current.rollout.is_none() => {
                 Some(Base { release: current.clone(), reverted: BTreeSet::new() })
             }
-            Some(stage) if stage.is_proven() => {
-                Some(Base { release: current.clone(), reverted: BTreeSet::new() })
-            }
+            // An order that comes after the end is not carried out.
+            Some(Stage::Done) => Some(Base { release: current.clone(), reverted: BTreeSet::new() }),
             stage if stage.is_some_and(Stage::is_taken_back) || is_aborted => {
                 self.base.clone().map(|mut base| {
                     base.reverted.insert(current.number);
                     base
                 })
+            }
+            Some(Stage::Watching) => {
+                Some(Base { release: current.clone(), reverted: BTreeSet::new() })
             }
             _ => self.base.clone(),
         };

@@ -139,23 +139,36 @@ pub enum AppCommand {
     /// Build the app and bring it to its fleet
     #[command(display_order = 10)]
     Deploy(DeployArgs),
-    /// Show what runs where
+    /// Follow the current release, or another, to the end of its rollout
     #[command(display_order = 11)]
+    Wait(WaitArgs),
+    /// Show what runs where
+    #[command(display_order = 12)]
     Status(StatusArgs),
     /// List the releases
-    #[command(display_order = 12)]
+    #[command(display_order = 13)]
     Releases(ReleasesArgs),
     /// Go back to an earlier release
-    #[command(display_order = 13)]
+    #[command(display_order = 14)]
     Rollback(RollbackArgs),
     /// Start every instance's release anew, by overlap
-    #[command(display_order = 14)]
-    Restart(PublishArgs),
-    /// Freeze the app: nothing is published until it is unlocked
     #[command(display_order = 15)]
+    Restart(PublishArgs),
+    // clap keeps these three in their order.
+    /// Hold the current release's rollout: no further instance begins to switch
+    #[command(display_order = 16)]
+    Pause(OrderArgs),
+    /// Let a rollout go on that is paused or halted
+    #[command(display_order = 16)]
+    Resume(OrderArgs),
+    /// Call the current release's rollout off: all instances go back to the release before
+    #[command(display_order = 16)]
+    Abort(OrderArgs),
+    /// Freeze the app: nothing is published until it is unlocked
+    #[command(display_order = 17)]
     Lock(LockArgs),
     /// Lift a freeze, and break a claim that somebody left behind
-    #[command(display_order = 16)]
+    #[command(display_order = 18)]
     Unlock,
     /// Show the environment
     #[command(display_order = 20)]
@@ -277,6 +290,10 @@ impl Cli {
             AppCommand::EnvSet(args) => args.publish.follow.json,
             AppCommand::EnvUnset(args) => args.publish.follow.json,
             AppCommand::Status(args) => args.json,
+            AppCommand::Wait(args) => args.json,
+            AppCommand::Pause(args) | AppCommand::Resume(args) | AppCommand::Abort(args) => {
+                args.json
+            }
             AppCommand::Env(args) => args.json,
             AppCommand::Logs(args) => args.json,
             AppCommand::Prune(args) => args.json,

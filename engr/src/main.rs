@@ -30,6 +30,7 @@ mod google;
 mod interrupt;
 mod output;
 mod publish;
+mod rollout;
 
 use std::process::ExitCode;
 

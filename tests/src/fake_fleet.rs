@@ -9,9 +9,10 @@ use deploy::agent_config::{AgentConfig, Listen};
 use deploy::id::Id;
 use deploy::layout;
 use deploy::local_fleet::{LocalDir, LocalFleet, LocalInstance};
-use deploy::publish::swap;
+use deploy::publish::{load, swap};
 use deploy::release::{Artifact, Draft, Kind};
 use deploy::report::{Agent, Ending, Failure, Outcome, Phase, Report, Stage, Version};
+use deploy::rollout::{self, Lease, Progress};
 use deploy::settings::Settings;
 use deploy::state::{Refused, State};
 use deploy::store::{Directory, Expect, Store, Watch};
@@ -123,6 +124,22 @@ impl FakeFleet {
         swapped.state.current().expect("a release")
     }
 
+    /// The conductor, which is the first instance, says how far the current release is.
+    ///
+    /// # Panics
+    /// When there is no release, or the bucket cannot be written.
+    pub async fn progress(&self, stage: rollout::Stage, change: impl FnOnce(&mut Progress)) {
+        let loaded = load(&self.store, APP).await.expect("the state");
+        let release = loaded.state.release.expect("a release");
+        let conductor = Lease { by: format!("{APP}-1"), life: Id::fixed("life"), beat: 1 };
+        let plan = release.rollout.clone().expect("a plan");
+        let mut progress = Progress { stage, ..Progress::begin(&release, &plan, conductor) };
+        change(&mut progress);
+        let data = progress.to_object();
+        let written = self.store.write(layout::ROLLOUT, &data, Expect::Any);
+        written.await.expect("the rollout is written");
+    }
+
     /// The state, once `wanted` holds of it.
     ///
     /// # Panics
@@ -198,6 +215,23 @@ impl FakeFleet {
         };
         self.report(name, release - 1, change).await;
     }
+
+    /// Reports that `release` lies on its disk, and that it waits for its turn.
+    pub async fn waits(&self, name: &str, release: u64) {
+        let change = |report: &mut Report| {
+            (report.seen, report.waits) = (Some(release), Some(release));
+        };
+        self.report(name, release - 1, change).await;
+    }
+
+    /// Reports that it had switched to `release`, and has gone back to the one before.
+    pub async fn reverted(&self, name: &str, release: u64) {
+        let change = |report: &mut Report| {
+            report.seen = Some(release);
+            report.outcomes.push(Outcome { reverted: Some(Timestamp::now()), ..done(release) });
+        };
+        self.report(name, release - 1, change).await;
+    }
 }
 
 /// It switched to `release` a moment ago, and serves it.
@@ -212,7 +246,8 @@ pub fn failed(release: u64) -> Outcome {
     Outcome { release, switched: None, ended, note: None, reverted: None }
 }
 
-fn failure(release: u64) -> Failure {
+/// How [`failed`] says it.
+pub fn failure(release: u64) -> Failure {
     Failure {
         release,
         at: Timestamp::now(),

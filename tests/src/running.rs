@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::NamedTempFile;
 
 use crate::engr::{Place, Transcript};
 
@@ -17,6 +18,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct Running {
     args: Vec<String>,
     child: Option<Child>,
+    /// Where its standard output goes, if that can be read meanwhile.
+    output: Option<NamedTempFile>,
 }
 
 impl Running {
@@ -28,7 +31,38 @@ impl Running {
         let mut command = place.engr_command();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let args = args.iter().map(ToString::to_string).collect();
-        Self { args, child: Some(command.spawn().expect("engr starts")) }
+        Self { args, child: Some(command.spawn().expect("engr starts")), output: None }
+    }
+
+    /// The same; what it prints can be waited for with [`Self::says`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_heard(place: &Place, args: &[&str]) -> Self {
+        let output = NamedTempFile::new_in(place.temporary()).expect("a file");
+        let mut command = place.engr_command();
+        let stdout = output.reopen().expect("the file");
+        command.args(args).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        let args = args.iter().map(ToString::to_string).collect();
+        let child = Some(command.spawn().expect("engr starts"));
+        Self { args, child, output: Some(output) }
+    }
+
+    /// Returns once it has printed `text`.
+    ///
+    /// # Panics
+    /// When it does not come to that, or was not started to be heard.
+    pub async fn says(&self, text: &str) {
+        let output = self.output.as_ref().expect("it is heard");
+        let began = Instant::now();
+        loop {
+            let said = fs::read_to_string(output.path()).expect("its output");
+            if said.contains(text) {
+                return;
+            }
+            assert!(began.elapsed() < WAIT_MAX, "no {text:?} of {:?}:\n{said}", self.args);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Sends it a signal.
@@ -48,7 +82,10 @@ impl Running {
     pub async fn ended(mut self, place: &Place) -> Transcript {
         let child = self.child.take().expect("it runs");
         let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
-        let output = waiting.await.expect("the wait ends").expect("engr is waited for");
+        let mut output = waiting.await.expect("the wait ends").expect("engr is waited for");
+        if let Some(heard) = &self.output {
+            output.stdout = fs::read(heard.path()).expect("its output");
+        }
         self.transcript(place, &output)
     }
 

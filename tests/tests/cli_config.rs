@@ -224,27 +224,33 @@ fn config_shows_what_is_set_and_what_holds_without() {
         "web config:get prot",
     ]), @r#"
     $ engr web config
-    KEY                VALUE
-    project            local
-    package            ./cmd/web
-    arch               amd64  (default)
-    server             true  (default)
-    port               8080
-    graceful-shutdown  true
-    ready-within       1m  (default)
-    health-window      200ms  (default)
-    canary-share       0%  (default)
-    settle             3s  (default)
-    stop-timeout       5s  (default)
-    shutdown-delay     10s  (default)
-    shutdown-timeout   1m  (default)
-    nofile             65536  (default)
-    poll-interval      5s  (default)
-    instance-count     1  (default)
-    tags               http-server a
+    KEY                   VALUE
+    project               local
+    package               ./cmd/web
+    arch                  amd64  (default)
+    server                true  (default)
+    port                  8080
+    graceful-shutdown     true
+    ready-within          1m  (default)
+    health-window         200ms  (default)
+    canary-share          0%  (default)
+    settle                3s  (default)
+    stop-timeout          5s  (default)
+    shutdown-delay        10s  (default)
+    shutdown-timeout      1m  (default)
+    nofile                65536  (default)
+    poll-interval         5s  (default)
+    rollout.canary        1  (default)
+    rollout.bake          10s  (default)
+    rollout.max-failures  0  (default)
+    rollout.watch-for     1m  (default)
+    rollout.on-failure    revert  (default)
+    rollout.stale-after   1m 30s  (default)
+    instance-count        1  (default)
+    tags                  http-server a
     (0)
     $ engr jobs config --json
-    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","canary-share":"0%","settle":"3s","stop-timeout":"5s","shutdown-delay":"10s","shutdown-timeout":"1m","nofile":65536,"poll-interval":"5s","instance-count":1}}
+    {"app":"jobs","file":"WORK/engr.json","set":{"project":"shop-123","package":"./cmd/jobs","server":false},"defaults":{"arch":"amd64","graceful-shutdown":true,"ready-within":"1m","health-window":"200ms","canary-share":"0%","settle":"3s","stop-timeout":"5s","shutdown-delay":"10s","shutdown-timeout":"1m","nofile":65536,"poll-interval":"5s","rollout.canary":1,"rollout.bake":"10s","rollout.max-failures":0,"rollout.watch-for":"1m","rollout.on-failure":"revert","rollout.stale-after":"1m 30s","instance-count":1}}
     (0)
     $ engr web config:get graceful-shutdown
     true

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use deploy::rollout::Stage;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::engr::{Place, Transcript};
@@ -54,6 +55,7 @@ async fn a_release_that_fails_everywhere_shows_why_and_what_serves_on() {
     let (fleet, running) = restarting(&place, &[]).await;
     fleet.failed("hello-1", 2).await;
     fleet.failed("hello-2", 2).await;
+    fleet.progress(Stage::Halted, |_| {}).await;
     let ended = running.ended(&place).await;
     assert_eq!(ended.code, Some(20), "{ended}");
     for part in [
@@ -75,6 +77,7 @@ async fn a_failure_in_json_has_the_exit_code_and_the_last_lines() {
     let (fleet, running) = restarting(&place, &["--json"]).await;
     fleet.failed("hello-1", 2).await;
     fleet.failed("hello-2", 2).await;
+    fleet.progress(Stage::Halted, |_| {}).await;
     let ended = running.ended(&place).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(20), ""), "{ended}");
     let result = ended.result();
@@ -93,6 +96,8 @@ async fn mixed_versions_have_a_code_of_their_own() {
     let (fleet, running) = restarting(&place, &[]).await;
     fleet.done("hello-1", 2).await;
     fleet.failed("hello-2", 2).await;
+    // As many as the rules allow.
+    fleet.progress(Stage::Watching, |_| {}).await;
     let ended = running.ended(&place).await;
     assert_eq!(ended.code, Some(21), "{ended}");
     assert!(ended.stderr.contains("v2 failed on 1 of 2 instances"), "{ended}");
@@ -121,7 +126,7 @@ async fn the_wait_ends_and_names_who_is_missing() {
     assert_eq!(ended.code, Some(22), "{ended}");
     let named = "hello-2  its agent does not run; `engr hello sync` starts it";
     assert!(ended.stdout.contains(named), "{ended}");
-    for part in ["its rollout goes on: hello-2's agent does not run", "status --watch"] {
+    for part in ["its rollout goes on: hello-2's agent does not run", "`engr hello wait v2`"] {
         assert!(ended.stderr.contains(part), "{part:?} in:\n{ended}");
     }
 }
@@ -138,7 +143,7 @@ async fn an_interrupt_leaves_the_rollout_alone_and_says_how_to_come_back() {
     assert_eq!(
         ended.stderr,
         "engr: safe to leave: the rollout of v2 goes on\n  \
-         → come back with `engr hello status --watch`\n"
+         → come back with `engr hello wait v2`\n"
     );
     let state = fleet.state_where(|_| true).await;
     assert_eq!((state.current(), state.claim), (Some(2), None));

@@ -271,7 +271,7 @@ async fn the_same_source_uploads_nothing() {
         archive   SHA, 166 B  TIME
         upload   166 B  TIME
         publish   v1  TIME
-        v1 is published; see how it fares: engr hello status --watch
+        v1 is published, and the fleet goes on by itself: follow it with `engr hello wait v1`
         (0)
     "#);
     assert_transcript!(app.deploy(), @r#"
@@ -281,7 +281,7 @@ async fn the_same_source_uploads_nothing() {
         archive   SHA, 166 B  TIME
         upload   nothing to upload, the bucket has it  TIME
         publish   v2  TIME
-        v2 is published; see how it fares: engr hello status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
         undo   engr hello rollback v1
         (0)
     "#);
@@ -309,13 +309,14 @@ async fn build_only_keeps_the_archive_and_publishes_nothing() {
 #[tokio::test]
 async fn a_plan_says_what_would_change_and_writes_nothing() {
     let app = App::new();
-    assert_transcript!(app.engr(&["deploy", "--plan"]), @r#"
-        $ engr hello deploy --plan
-        build   hello for ARCH, 13 B  TIME
-        archive   SHA, 166 B  TIME
-        artifact   + SHA
-        (3)
-    "#);
+    assert_transcript!(app.engr(&["deploy", "--plan"]), @"
+    $ engr hello deploy --plan
+    build   hello for ARCH, 13 B  TIME
+    archive   SHA, 166 B  TIME
+    artifact   + SHA
+    rollout   all at once; watched for 1m, and halted if one fails
+    (3)
+    ");
     assert_eq!(app.store.list("").await.unwrap(), []);
     app.deploy();
     let versions = app.store.versions(layout::STATE).await.unwrap();
@@ -324,14 +325,15 @@ async fn a_plan_says_what_would_change_and_writes_nothing() {
     app.content("two");
     app.place.engr(&["hello", "config:set", "drain", "5s", "--stage"]);
     assert_eq!(app.store.versions(layout::STATE).await.unwrap(), versions);
-    assert_transcript!(app.engr(&["deploy", "--plan"]), @r#"
-        $ engr hello deploy --plan
-        build   hello for ARCH, 13 B  TIME
-        archive   SHA, 167 B  TIME
-        artifact   ~ SHA → SHA
-        settings   + drain 5s
-        (3)
-    "#);
+    assert_transcript!(app.engr(&["deploy", "--plan"]), @"
+    $ engr hello deploy --plan
+    build   hello for ARCH, 13 B  TIME
+    archive   SHA, 167 B  TIME
+    artifact   ~ SHA → SHA
+    settings   + drain 5s
+    rollout   all at once; watched for 1m, and halted if one fails
+    (3)
+    ");
     let changes = app.engr(&["deploy", "--plan", "--json"]);
     assert_eq!((changes.code, &changes.result()["outcome"]), (Some(3), &json!("changes")));
     assert_eq!(app.store.versions(layout::STATE).await.unwrap(), versions);
@@ -421,7 +423,7 @@ async fn rollback_names_what_it_can_go_back_to() {
         rollback  v2 → v1 (deploy)
         environment - TOKEN
         publish   v3  TIME
-        v3 is published; see how it fares: engr hello status --watch
+        v3 is published, and the fleet goes on by itself: follow it with `engr hello wait v3`
         undo   engr hello rollback v2
         (0)
     "#);
@@ -533,7 +535,7 @@ async fn each_change_of_the_environment_is_one_release() {
         environment + A
         environment + TOKEN
         publish   v2  TIME
-        v2 is published; see how it fares: engr hello status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
         undo   engr hello rollback v1
         (0)
     "#);
@@ -578,7 +580,7 @@ async fn each_change_of_the_environment_is_one_release() {
         environment + C
         environment - TOKEN
         publish   v3  TIME
-        v3 is published; see how it fares: engr hello status --watch
+        v3 is published, and the fleet goes on by itself: follow it with `engr hello wait v3`
         undo   engr hello rollback v2
         (0)
     "#);

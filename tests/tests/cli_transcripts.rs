@@ -74,10 +74,14 @@ fn help_lists_every_command_in_its_group() {
 
     Releases:
       deploy         Build the app and bring it to its fleet
+      wait           Follow the current release, or another, to the end of its rollout
       status         Show what runs where
       releases       List the releases
       rollback       Go back to an earlier release
       restart        Start every instance's release anew, by overlap
+      pause          Hold the current release's rollout: no further instance begins to switch
+      resume         Let a rollout go on that is paused or halted
+      abort          Call the current release's rollout off: all instances go back to the release before
       lock           Freeze the app: nothing is published until it is unlocked
       unlock         Lift a freeze, and break a claim that somebody left behind
 
@@ -118,18 +122,27 @@ fn help_lists_every_command_in_its_group() {
       [vN]  To which release [default: the last one that succeeded before the current one]
 
     Options:
-      -m, --message <MSG>        Say what the release is for
-          --if-current <vN>      Publish only if this release is the current one
-          --wait-lock[=<TIME>]   Wait for another's claim, or a lock, to end, this long at the most
-          --detach               Return once it is published; do not follow the rollout
-          --wait-timeout <TIME>  Stop following after this long (exit code 22); the rollout goes on
-                                 [default: 15m]
-          --json                 One JSON object a line
-          --endpoint <URL>       Where Cloud Storage is, for an emulator, which is asked without
-                                 credentials [env: STORAGE_EMULATOR_HOST]
-      -v, --verbose              Say more on standard error, such as which calls to the bucket are tried
-                                 again
-      -h, --help                 Print help
+      -m, --message <MSG>             Say what the release is for
+          --if-current <vN>           Publish only if this release is the current one
+          --wait-lock[=<TIME>]        Wait for another's claim, or a lock, to end, this long at the most
+          --now                       Switch all instances as soon as they can; they are watched all the
+                                      same
+          --canary <N|SHARE>          How many instances go first, alone: 1, or 5%
+          --bake <TIME>               How long these must be healthy until the others follow
+          --max-parallel <N|SHARE>    How many of the others may be on their way at a time: 2, or 25%
+          --max-failures <N>          So many instances may fail; with one more the rollout halts
+          --watch-for <TIME>          How long all instances are watched after the last one has switched
+          --on-failure <revert|halt>  Whether the instances that have switched go back when it halts, or
+                                      stay
+          --detach                    Return once it is published; do not follow the rollout
+          --wait-timeout <TIME>       Stop following after this long (exit code 22); the rollout goes on
+                                      [default: 15m]
+          --json                      One JSON object a line
+          --endpoint <URL>            Where Cloud Storage is, for an emulator, which is asked without
+                                      credentials [env: STORAGE_EMULATOR_HOST]
+      -v, --verbose                   Say more on standard error, such as which calls to the bucket are
+                                      tried again
+      -h, --help                      Print help
     (0)
     ");
 }
@@ -188,17 +201,18 @@ fn before_the_first_release_there_is_little_to_see() {
         {"app":"shop","release":null,"variables":[],"staged":[{"name":"KEY","change":"added"},{"name":"OTHER","change":"added"}]}
         (0)
     "#);
-    assert_transcript!(session(&fleet, &["deploy --plan"]), @r#"
-        $ engr shop deploy --plan
-        build  shop for ARCH, N MB  N s
-        archive  SHA, N MB  N s
-        artifact  + SHA
-        environment + KEY
-        environment + OTHER
-        instances  + shop-1
-        instances  ~ balancer: start at 127.0.0.1:PORT
-        (3)
-    "#);
+    assert_transcript!(session(&fleet, &["deploy --plan"]), @"
+    $ engr shop deploy --plan
+    build  shop for ARCH, N MB  N s
+    archive  SHA, N MB  N s
+    artifact  + SHA
+    environment + KEY
+    environment + OTHER
+    instances  + shop-1
+    instances  ~ balancer: start at 127.0.0.1:PORT
+    rollout  at once; watched for 1m, and halted if more than 1 fail
+    (3)
+    ");
     let empty = fleet.engr(&["status", "--json"]).result();
     assert_eq!((&empty["release"], &empty["environment_staged"]), (&Value::Null, &json!(true)));
     assert_eq!((&empty["instances"], fleet.processes().len()), (&json!([]), 0));
@@ -218,6 +232,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         publish  v1  N s
           shop-1  switched to v1 after N s
         rollout  v1 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         (0)
@@ -232,26 +247,28 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         publish  v2  N s
           shop-1  switched to v2 after N s
         rollout  v2 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v1
         (0)
     "#);
     drained(&fleet);
-    assert_transcript!(session(&fleet, &["status", "releases"]), @r#"
-        $ engr shop status
-        shop v2, deploy by tester@HOST at CLOCK
-        http://127.0.0.1:PORT
+    assert_transcript!(session(&fleet, &["status", "releases"]), @"
+    $ engr shop status
+    shop v2, deploy by tester@HOST at CLOCK
+    rollout of v2: watched for N s of 1m; shop-1 conducts
+    http://127.0.0.1:PORT
 
-        INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
-        shop-1  v2  serving PID  N s  0  127.0.0.1:OWN  N s ago  -
-        (0)
-        $ engr shop releases
-          RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
-        *  v2  CLOCK  tester@HOST  deploy  -  SHA  done
-          v1  CLOCK  tester@HOST  deploy  -  SHA  done  the first
-        (0)
-    "#);
+    INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
+    shop-1  v2  serving PID  N s  0  127.0.0.1:OWN  N s ago  -
+    (0)
+    $ engr shop releases
+      RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
+    *  v2  CLOCK  tester@HOST  deploy  -  SHA  done
+      v1  CLOCK  tester@HOST  deploy  -  SHA  done  the first
+    (0)
+    ");
     assert_transcript!(session(&fleet, &["status --at 0s", "status --at 30d", "status --at soon"]), @r#"
         $ engr shop status --at 0s
         shop at CLOCK: v2 (deploy) by tester@HOST, published CLOCK, artifact SHA
@@ -278,6 +295,7 @@ fn a_deploy_is_told_step_by_step_and_seen_in_status_and_releases() {
         "claim",
         "lock",
         "agent",
+        "rollout",
         "environment_staged",
         "address",
         "addresses",
@@ -319,7 +337,7 @@ fn ways_to_deploy() {
         archive  SHA, N MB  N s
         upload  nothing to upload, the bucket has it  N s
         publish  v2  N s
-        v2 is published; see how it fares: engr shop status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr shop wait v2`
         undo  engr shop rollback v1
         (0)
     "#);
@@ -381,6 +399,7 @@ fn ways_to_deploy() {
         publish  v4  N s
           shop-1  switched to v4 after N s
         rollout  v4 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v3
@@ -392,32 +411,33 @@ fn ways_to_deploy() {
 #[test]
 fn a_release_that_fails_is_told_with_its_last_lines() {
     let fleet = serving();
-    assert_transcript!(session(&fleet, &["env:set TEST_MODE=exit:7", "status", "releases"]), @r#"
-        $ engr shop env:set TEST_MODE=exit:7
-        environment + TEST_MODE
-        publish  v2  N s
-          shop-1  failed to become ready: it exited with code 7
-        shop-1, last lines
-          │ starting version untagged release 2 mode exit:7
-          │ line 1 of 3 about why this release cannot start
-          │ line 2 of 3 about why this release cannot start
-          │ line 3 of 3 about why this release cannot start
-        ! engr: v2 failed on 1 instance; v1 serves on
-        !  → see more of its lines with `engr shop logs --release v2`
-        (20)
-        $ engr shop status
-        shop v2, env TEST_MODE by tester@HOST at CLOCK
-        http://127.0.0.1:PORT
+    assert_transcript!(session(&fleet, &["env:set TEST_MODE=exit:7", "status", "releases"]), @"
+    $ engr shop env:set TEST_MODE=exit:7
+    environment + TEST_MODE
+    publish  v2  N s
+      shop-1  failed to become ready: it exited with code 7
+    shop-1, last lines
+      │ starting version untagged release 2 mode exit:7
+      │ line 1 of 3 about why this release cannot start
+      │ line 2 of 3 about why this release cannot start
+      │ line 3 of 3 about why this release cannot start
+    ! engr: v2 failed on 1 instance; v1 serves on
+    !  → see more of its lines with `engr shop logs --release v2`
+    (20)
+    $ engr shop status
+    shop v2, env TEST_MODE by tester@HOST at CLOCK
+    rollout of v2: watched for N s of 1m; 1 failed; shop-1 conducts
+    http://127.0.0.1:PORT
 
-        INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
-        shop-1  v1  serving PID  N s  0  127.0.0.1:OWN  N s ago  v2 N s ago: it exited with code 7
-        (0)
-        $ engr shop releases
-          RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
-        *  v2  CLOCK  tester@HOST  env TEST_MODE  -  SHA  failed
-          v1  CLOCK  tester@HOST  deploy  -  SHA  done
-        (0)
-    "#);
+    INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
+    shop-1  v1  serving PID  N s  0  127.0.0.1:OWN  N s ago  v2 N s ago: it exited with code 7
+    (0)
+    $ engr shop releases
+      RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
+    *  v2  CLOCK  tester@HOST  env TEST_MODE  -  SHA  failed
+      v1  CLOCK  tester@HOST  deploy  -  SHA  done
+    (0)
+    ");
     let failed = fleet.engr(&["restart", "--json"]);
     assert_eq!(failed.code, Some(20), "{failed}");
     let result = failed.result();
@@ -459,6 +479,7 @@ fn rollback_and_restart() {
         publish  v4  N s
           shop-1  switched to v4 after N s
         rollout  v4 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v3
@@ -472,6 +493,7 @@ fn rollback_and_restart() {
         publish  v5  N s
           shop-1  switched to v5 after N s
         rollout  v5 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v4
@@ -486,6 +508,7 @@ fn rollback_and_restart() {
         publish  v6  N s
           shop-1  switched to v6 after N s
         rollout  v6 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v5
@@ -520,6 +543,7 @@ fn the_environment_is_changed_shown_and_staged() {
         publish  v2  N s
           shop-1  switched to v2 after N s
         rollout  v2 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v1
@@ -572,6 +596,7 @@ fn the_environment_is_changed_shown_and_staged() {
         publish  v3  N s
           shop-1  switched to v3 after N s
         rollout  v3 serves on 1 instance  N s
+        watched  for 1m more by the fleet; safe to leave
         total  N s, N s from the publish to the last switch
         address  http://127.0.0.1:PORT
         undo  engr shop rollback v2
@@ -732,22 +757,23 @@ fn sync_brings_the_fleet_to_its_settings() {
     "#);
 
     fleet.lose(1);
-    assert_transcript!(session(&fleet, &["status", "sync"]), @r#"
-        $ engr shop status
-        shop v1, deploy by tester@HOST at CLOCK
-        http://127.0.0.1:PORT
+    assert_transcript!(session(&fleet, &["status", "sync"]), @"
+    $ engr shop status
+    shop v1, deploy by tester@HOST at CLOCK
+    rollout of v1: watched for N s of 1m; 1 down; shop-1 conducts
+    http://127.0.0.1:PORT
 
-        INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
-        shop-1  -  down  -  -  0  127.0.0.1:OWN  N s ago  -
+    INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
+    shop-1  -  down  -  -  0  127.0.0.1:OWN  N s ago  -
 
-        `engr shop sync` would:
-        + start shop-1
-        (0)
-        $ engr shop sync
-        started shop-1
-        in sync: 1 instance, http://127.0.0.1:PORT
-        (0)
-    "#);
+    `engr shop sync` would:
+    + start shop-1
+    (0)
+    $ engr shop sync
+    started shop-1
+    in sync: 1 instance, http://127.0.0.1:PORT
+    (0)
+    ");
     until("v1 again", || (fleet.status().instances[0].release == Some(1)).then_some(()));
 }
 
@@ -765,28 +791,28 @@ fn destroy_app_asks_first_and_leaves_the_bucket_unless_told() {
         (2)
     "#);
     assert_eq!(fleet.processes(), serving);
-    assert_transcript!(session(&fleet, &["destroy-app --yes shop", "status", "releases"]), @r#"
-        $ engr shop destroy-app --yes shop
-        This stops the app and removes, with their logs:
-          instances: shop-1
-          addresses: http://127.0.0.1:PORT
-        balancer: stop
-        removed shop-1
-        the bucket stays: file://ROOT/home/engr/local/shop/bucket (1 release)
-          it goes with `engr shop destroy-app --yes shop --bucket`; `engr shop sync` brings the app back
-        WORK/engr.json still has the app: nothing there was touched
-        (0)
-        $ engr shop status
-        shop v1, deploy by tester@HOST at CLOCK
-        http://127.0.0.1:PORT
+    assert_transcript!(session(&fleet, &["destroy-app --yes shop", "status", "releases"]), @"
+    $ engr shop destroy-app --yes shop
+    This stops the app and removes, with their logs:
+      instances: shop-1
+      addresses: http://127.0.0.1:PORT
+    balancer: stop
+    removed shop-1
+    the bucket stays: file://ROOT/home/engr/local/shop/bucket (1 release)
+      it goes with `engr shop destroy-app --yes shop --bucket`; `engr shop sync` brings the app back
+    WORK/engr.json still has the app: nothing there was touched
+    (0)
+    $ engr shop status
+    shop v1, deploy by tester@HOST at CLOCK
+    http://127.0.0.1:PORT
 
-        no instances: make them with `engr shop sync`
-        (0)
-        $ engr shop releases
-          RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
-        *  v1  CLOCK  tester@HOST  deploy  -  SHA  -
-        (0)
-    "#);
+    no instances: make them with `engr shop sync`
+    (0)
+    $ engr shop releases
+      RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
+    *  v1  CLOCK  tester@HOST  deploy  -  SHA  -
+    (0)
+    ");
     assert_eq!(fleet.processes(), []);
     assert_transcript!(session(&fleet, &["sync"]), @r#"
         $ engr shop sync

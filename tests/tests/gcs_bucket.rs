@@ -92,7 +92,7 @@ fn a_missing_bucket_is_shown_and_made_only_if_somebody_says_so() {
         archive   ARTIFACT  TIME
         upload    SIZE  TIME
         publish   v1  TIME
-        v1 is published; see how it fares: engr hello status --watch
+        v1 is published, and the fleet goes on by itself: follow it with `engr hello wait v1`
         (0)
         ");
         insta::assert_snapshot!(bench.deploy(&[]), @"
@@ -102,7 +102,7 @@ fn a_missing_bucket_is_shown_and_made_only_if_somebody_says_so() {
         archive   ARTIFACT  TIME
         upload    nothing to upload, the bucket has it  TIME
         publish   v2  TIME
-        v2 is published; see how it fares: engr hello status --watch
+        v2 is published, and the fleet goes on by itself: follow it with `engr hello wait v2`
         undo      engr hello rollback v1
         (0)
         ");

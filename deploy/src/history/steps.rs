@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::claim::Claim;
 use crate::desired_agent::DesiredAgent;
 use crate::lock::Lock;
+use crate::rollout::{Order, Verb};
 use crate::state::{Author, State};
 use crate::store::Generation;
 
@@ -55,6 +56,13 @@ pub enum What {
     AgentNamed {
         /// Which.
         agent: DesiredAgent,
+    },
+    /// Something was ordered of that release's rollout.
+    Ordered {
+        /// Its number.
+        release: u64,
+        /// What.
+        verb: Verb,
     },
     /// A prune began.
     PruneBegun {
@@ -109,6 +117,7 @@ pub(super) fn push(
     change.staged(steps);
     change.lock(steps);
     change.agent(steps);
+    change.order(steps);
     change.prune(steps);
 }
 
@@ -226,6 +235,17 @@ impl Change<'_> {
         }
     }
 
+    fn order(&self, steps: &mut Vec<Step>) {
+        let before = self.before.order.as_ref().map(|order| &order.id);
+        let order = self.after.order.as_ref().filter(|order| before != Some(&order.id));
+        let release = self.after.release.as_ref();
+        let of_it = |order: &&Order| release.is_some_and(|it| it.id == order.release);
+        if let (Some(order), Some(release)) = (order.filter(of_it), release) {
+            let what = What::Ordered { release: release.number, verb: order.verb };
+            steps.push(self.step(Some(&order.by), Some(order.at), what));
+        }
+    }
+
     fn lock(&self, steps: &mut Vec<Step>) {
         match (&self.before.lock, &self.after.lock) {
             (before, Some(lock)) if before.as_ref() != Some(lock) => {
@@ -313,6 +333,26 @@ mod tests {
         assert_eq!(
             told.lines(),
             ["1 0 a@laptop claimed +2 with artifact", "4 13 a@laptop published v1"]
+        );
+    }
+
+    #[test]
+    fn what_was_ordered_of_a_rollout_is_a_step() {
+        let mut told = Told::default();
+        told.published("a", false, 0);
+        told.then(|state| state.ordered(Verb::Pause, 1, "b@desk", at(5)).unwrap());
+        // What others write meanwhile leaves it as it is.
+        told.then(|state| state.unlocked("c@desk", at(6)));
+        told.then(|state| state.ordered(Verb::Abort, 1, "b@desk", at(7)).unwrap());
+        told.published("a", false, 9);
+        assert_eq!(
+            told.lines(),
+            [
+                "1 0 a@laptop published v1",
+                "2 5 b@desk Ordered { release: 1, verb: Pause }",
+                "4 7 b@desk Ordered { release: 1, verb: Abort }",
+                "5 9 a@laptop published v2",
+            ]
         );
     }
 

@@ -45,10 +45,11 @@ impl Standing {
     pub fn of(release: u64, report: Option<&Report>) -> Self {
         let Some(report) = report else { return Self::Silent };
         let outcome = report.outcome(release);
-        if outcome.is_some_and(|outcome| {
-            outcome.reverted.is_some() && outcome.ended.is_none()
-                || outcome.reverted.is_some() && matches!(outcome.ended, Some(Ending::Done))
-        }) {
+        // One that had failed before is no other for it.
+        let is_taken_back = outcome.is_some_and(|outcome| {
+            outcome.reverted.is_some() && !matches!(outcome.ended, Some(Ending::Failed(_)))
+        });
+        if is_taken_back {
             let serves_it =
                 report.serving.as_ref().is_some_and(|version| version.release == release);
             return match report.phase {

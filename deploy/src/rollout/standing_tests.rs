@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixtures::{at, failure, outcome, report};
+use crate::report::{Outcome, Version};
 
 fn done(release: u64) -> Report {
     let outcome = outcome(release, Some(10), Some(Ending::Done));
@@ -43,6 +44,52 @@ fn a_release_that_failed_after_its_switch_has_failed() {
     let reverted = outcome(2, Some(10), Some(Ending::Failed(failure(2))));
     let report = report(Some(2), Phase::Serving, vec![reverted]);
     assert_eq!(Standing::of(2, Some(&report)), Standing::Failed(failure(2)));
+}
+
+/// It had come so far with the release, which was taken back.
+fn taken_back(release: u64, ended: Option<Ending>, phase: Phase, serves: u64) -> Report {
+    let outcome = Outcome { reverted: Some(at(20)), ..outcome(release, Some(10), ended) };
+    let version = Version {
+        release: serves,
+        pid: 1,
+        started: at(0),
+        restarts: 0,
+        status: None,
+        unwell: None,
+    };
+    Report { serving: Some(version), ..report(Some(release), phase, vec![outcome]) }
+}
+
+#[test]
+fn an_instance_waits_for_its_turn_and_goes_back() {
+    let of = |report: Report| Standing::of(2, Some(&report));
+    let waits = |number| Report { waits: Some(number), ..report(Some(2), Phase::Serving, vec![]) };
+    assert_eq!(of(waits(2)), Standing::Waiting);
+    assert_eq!(of(waits(1)), Standing::Underway(Phase::Serving), "an earlier one");
+    let done = Some(Ending::Done);
+    assert_eq!(of(taken_back(2, done.clone(), Phase::Serving, 1)), Standing::Reverted);
+    assert_eq!(of(taken_back(2, None, Phase::Serving, 1)), Standing::Reverted);
+    // It has heard of it, and is not back yet.
+    let still = Standing::Underway(Phase::Serving);
+    assert_eq!(of(taken_back(2, done.clone(), Phase::Serving, 2)), still);
+    let on_its_way = Standing::Underway(Phase::Starting);
+    assert_eq!(of(taken_back(2, done, Phase::Starting, 2)), on_its_way);
+    let failed = Some(Ending::Failed(failure(2)));
+    assert_eq!(of(taken_back(2, failed, Phase::Serving, 1)), Standing::Failed(failure(2)));
+    assert!(Standing::Reverted.has_ended() && !Standing::Waiting.has_ended());
+}
+
+#[test]
+fn what_was_taken_back_is_no_success_and_no_mixture() {
+    let (done, failed) =
+        (Standing::Done { switched: at(0), note: None }, Standing::Failed(failure(2)));
+    let of = |standings: &[&Standing]| verdict(standings.iter().copied());
+    assert_eq!(of(&[&Standing::Reverted, &failed]), Verdict::Reverted);
+    assert_eq!(of(&[&Standing::Reverted, &Standing::Waiting]), Verdict::Underway);
+    assert_eq!(of(&[&Standing::Reverted, &done]), Verdict::Mixed);
+    let back = taken_back(2, Some(Ending::Done), Phase::Serving, 1);
+    assert_eq!(fate(2, 3, [&back, &self::done(2)]), Fate::Reverted);
+    assert_eq!(fate(1, 3, [&back]), Fate::Unknown);
 }
 
 #[test]

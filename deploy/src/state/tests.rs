@@ -228,3 +228,25 @@ fn a_lock_leaves_the_claim_and_another_takes_its_place() {
     let read = State::from_object(&claimed("a", 0).locked(lock(Some(60)), at(1)).to_object());
     assert_eq!(read.unwrap().lock, Some(lock(Some(60))));
 }
+
+#[test]
+fn what_somebody_has_called_off_is_nothing_to_go_back_to() {
+    let plan = crate::rollout::Plan::default();
+    let conductor = rollout::Lease { by: "app-1".into(), life: Id::fixed("l"), beat: 1 };
+    let at_stage = |state: &State, stage| {
+        let release = state.release.as_ref().unwrap();
+        Progress { stage, ..Progress::begin(release, &plan, conductor.clone()) }
+    };
+    let first = publish(State::new("app"), "one");
+    let done = at_stage(&first, Stage::Done);
+    let second = publish(first.based(Some(&done)), "two");
+    let aborted = second.clone().ordered(Verb::Abort, 2, "a@laptop", at(1)).unwrap();
+    let based = |state: &State, stage| {
+        let base = state.clone().based(Some(&at_stage(state, stage))).base.unwrap();
+        (base.release.number, base.reverted.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(based(&second, Stage::Watching), (2, vec![]));
+    assert_eq!(based(&aborted, Stage::Watching), (1, vec![2]));
+    assert_eq!(based(&aborted, Stage::Rolling), (1, vec![2]));
+    assert_eq!(based(&aborted, Stage::Done), (2, vec![]), "it came too late");
+}

@@ -234,6 +234,28 @@ pub struct ReleasesArgs {
     pub json: bool,
 }
 
+/// `engr <app> wait`.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// Which release [default: the current one]
+    #[arg(value_name = "vN", value_parser = release_number)]
+    pub release: Option<u64>,
+    /// Stop following after this long (exit code 22); the rollout goes on [default: 15m]
+    #[arg(long, value_name = "TIME")]
+    pub wait_timeout: Option<Span>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pause`, `resume` and `abort`.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `engr <app> lock`.
 #[derive(Debug, Args)]
 pub struct LockArgs {

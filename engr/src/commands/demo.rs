@@ -23,6 +23,9 @@ use load::{CLIENTS_OF_A_KIND, Count, Load};
 use scratch::Scratch;
 use steps::{Released, Steps};
 
+/// How long the second release is watched on its canary: nobody wants to wait for longer here.
+const BAKE: &str = "2s";
+
 /// Which port is tried first where none was asked for, and how many after it.
 const PORT: u16 = 8080;
 const PORTS_TRIED: u16 = 100;
@@ -103,7 +106,7 @@ async fn show(
     print(format_args!("A {language} app on a local fleet of {count}, in {}\n", folder.display()));
     example.write(&folder)?;
     steps.create(example.package(), port, count).await?;
-    let first = steps.deploy("version 1").await?;
+    let first = steps.deploy("version 1", &[]).await?;
     let address = first.address.clone().unwrap_or_default();
     let answer = steps.answer_of(port).await?;
     print(format_args!("\nThe app is at {} and answers: {answer}\n", Style::Bold.paint(address)));
@@ -116,7 +119,7 @@ async fn show(
     ));
     let line = example.edit(&folder)?;
     print(format_args!("\n{}, edited: {line}\n", example.main_file()));
-    let (second, at_second) = under(&load, steps.deploy("version 2")).await?;
+    let (second, at_second) = under(&load, steps.deploy("version 2", &["--bake", BAKE])).await?;
     let answer = steps.answer_of(port).await?;
     print(format_args!("It answers: {answer}\n"));
     let (third, at_third) = under(&load, steps.rollback()).await?;

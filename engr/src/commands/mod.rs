@@ -13,6 +13,7 @@ mod env;
 mod here;
 mod lock;
 mod logs;
+mod order;
 mod prune;
 mod releases;
 mod restart;
@@ -22,6 +23,9 @@ mod serve;
 mod status;
 mod sync;
 mod unlock;
+mod wait;
+
+use deploy::rollout::Verb;
 
 use crate::cli::{AppCommand, Cli, Global, print_app_help};
 use crate::context::AppContext;
@@ -63,6 +67,10 @@ async fn run_for(app: AppContext, command: AppCommand) -> CommandResult {
         AppCommand::Releases(args) => releases::run(&app, args).await,
         AppCommand::Rollback(args) => rollback::run(&app, args).await,
         AppCommand::Restart(args) => restart::run(&app, args).await,
+        AppCommand::Wait(args) => wait::run(&app, args).await,
+        AppCommand::Pause(args) => order::run(&app, Verb::Pause, args).await,
+        AppCommand::Resume(args) => order::run(&app, Verb::Resume, args).await,
+        AppCommand::Abort(args) => order::run(&app, Verb::Abort, args).await,
         AppCommand::Lock(args) => lock::run(&app, args).await,
         AppCommand::Unlock => unlock::run(&app).await,
         AppCommand::Env(args) => env::show(&app, args).await,

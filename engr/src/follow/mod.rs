@@ -1,37 +1,48 @@
-//! Follows a release's way through the fleet, by what the instances report.
+//! Follows a release's way through the fleet, which conducts it by itself: by what its conductor writes,
+//! and by what the instances report.
 //!
-//! [`mod@view`] decides what is told and [`ending`] how it ends, both without I/O; this file polls the
-//! bucket and the provider, and draws.
+//! [`mod@view`] and [`stages`] decide what is told, [`judge()`] when it has ended, [`mod@draw`] what a
+//! terminal shows meanwhile, [`ending`] and [`words`] what is said of the end, all without I/O; [`watched`] looks
+//! at the bucket and the provider.
 
+mod draw;
 mod ending;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod judge;
+mod stages;
 mod view;
+mod watched;
+mod words;
 
 use std::time::{Duration, Instant};
 
 use deploy::release::Release;
-use deploy::report::Report;
-use deploy::rollout::{Standing, Verdict, verdict};
 use deploy::store::Store;
 
 use crate::failure::CommandResult;
-use crate::fleet::{Instance, Provider};
+use crate::fleet::Provider;
 use crate::interrupt::Interrupt;
 use crate::output::events::Event;
-use crate::output::{Live, Output, Style};
-use deploy::reports::Reports;
+use crate::output::{Live, Output};
 
+pub use draw::summary;
+use draw::{Picture, draw};
 use ending::{End, Ended};
 pub use ending::{detached, of};
-use view::{InstanceView, Tracker};
+pub use judge::Seen;
+use judge::judge;
+use stages::StageTracker;
+pub use stages::event;
+pub use view::InstanceView;
+use view::Tracker;
+use watched::Watched;
 
 /// How long a rollout is followed unless `--wait-timeout` says otherwise.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How often the reports are listed.
 const POLL_EVERY: Duration = Duration::from_millis(50);
-
-/// How often the provider is asked which instances there are and whether their agents run.
-const LIST_EVERY: Duration = Duration::from_millis(500);
 
 /// What is followed.
 #[derive(Debug)]
@@ -58,8 +69,8 @@ pub struct Fleet<'a> {
     pub provider: &'a dyn Provider,
 }
 
-/// Follows until every instance has ended, `timeout` has passed, or somebody interrupts; tells how
-/// it ended, and gives the exit code for it.
+/// Follows until it has ended, `timeout` has passed, or somebody interrupts; tells how it ended, and
+/// gives the exit code for it.
 pub async fn follow(
     output: &Output,
     followed: &Followed<'_>,
@@ -67,84 +78,47 @@ pub async fn follow(
     timeout: Duration,
     interrupt: &Interrupt,
 ) -> CommandResult {
+    let (app, release) = (followed.app, followed.release);
     let began = Instant::now();
-    let mut watched = Watched::new(fleet);
-    let mut tracker = Tracker::new(followed.app, followed.release);
+    let mut watched = Watched::new(app, release, fleet);
+    let (mut tracker, mut stages) = (Tracker::new(app, release), StageTracker::new(app, release));
     let mut live = Live::new(output);
     // Where writes are far between and each list is paid for, there is less to see.
     let poll_every = POLL_EVERY.max(fleet.store.write_interval() / 4);
     let end = loop {
-        let views = watched.look(followed.release.number).await.map_err(|failure| {
+        let (seen, views) = watched.look().await.map_err(|failure| {
             failure.hint(format_args!(
-                "v{} is published, and its rollout goes on: `engr {} status --watch`",
-                followed.release.number, followed.app
+                "v{} is published, and its rollout goes on: `engr {app} wait v{}`",
+                release.number, release.number
             ))
         })?;
+        let news = stages.step(&seen, &views);
+        if let Some(event) = &news.event {
+            output.event(&Event::Rollout(event));
+        }
+        news.before.into_iter().for_each(|line| live.line(line));
         for told in tracker.step(&views) {
             output.event(&Event::Instance(&told.event));
             if let Some(line) = told.line {
                 live.line(line);
             }
         }
-        live.draw(lines(&views, began.elapsed()));
-        let end = match verdict(views.iter().map(|view| &view.standing)) {
-            Verdict::Underway if began.elapsed() >= timeout => End::TimedOut(timeout),
-            Verdict::Underway => {
-                tokio::select! {
-                    () = interrupt.raised() => End::Interrupted,
-                    () = tokio::time::sleep(poll_every) => continue,
-                }
-            }
-            verdict => End::Verdict(verdict),
+        news.after.into_iter().for_each(|line| live.line(line));
+        if output.is_terminal() {
+            let picture = Picture { release, seen: &seen, views: &views, elapsed: began.elapsed() };
+            let (columns, rows) = live.room();
+            live.draw(draw(&picture, columns, rows));
+        }
+        let end = match judge(release, &seen, &views) {
+            Some(end) => end,
+            None if began.elapsed() >= timeout => End::TimedOut(timeout),
+            None => tokio::select! {
+                () = interrupt.raised() => End::Interrupted,
+                () = tokio::time::sleep(poll_every) => continue,
+            },
         };
-        break Ended { followed, end, views };
+        break Ended { followed, end, seen, views };
     };
     drop(live);
     Ok(ending::tell(output, &end, began.elapsed()))
-}
-
-/// The fleet as it was looked at last.
-struct Watched<'a> {
-    fleet: &'a Fleet<'a>,
-    instances: Vec<Instance>,
-    listed: Option<Instant>,
-    reports: Reports,
-}
-
-impl<'a> Watched<'a> {
-    fn new(fleet: &'a Fleet<'a>) -> Self {
-        Self { fleet, instances: Vec::new(), listed: None, reports: Reports::default() }
-    }
-
-    async fn look(&mut self, release: u64) -> CommandResult<Vec<InstanceView>> {
-        if self.listed.is_none_or(|listed| listed.elapsed() >= LIST_EVERY) {
-            self.instances = self.fleet.provider.instances().await?;
-            self.listed = Some(Instant::now());
-        }
-        self.reports.refresh(self.fleet.store).await?;
-        Ok(self
-            .instances
-            .iter()
-            .map(|one| view(one, self.reports.get(&one.name), release))
-            .collect())
-    }
-}
-
-fn view(instance: &Instance, report: Option<&Report>, release: u64) -> InstanceView {
-    InstanceView {
-        name: instance.name.clone(),
-        standing: Standing::of(release, report),
-        down: instance.agent_pid.is_none(),
-        serving: report.and_then(|report| report.serving.as_ref()).map(|version| version.release),
-    }
-}
-
-/// What is drawn over while the rollout goes on.
-fn lines(views: &[InstanceView], elapsed: Duration) -> Vec<String> {
-    let switched = views.iter().filter(|view| view.switched().is_some()).count();
-    let seconds = elapsed.as_secs();
-    let head = format!("rollout   {switched} of {} switched, {seconds} s", views.len());
-    let underway = views.iter().filter(|view| !view.standing.has_ended());
-    let underway = underway.map(|view| format!("          {}  {}", view.name, view.phase()));
-    std::iter::once(head).chain(underway).map(|line| Style::Dim.paint(line)).collect()
 }

@@ -1,12 +1,14 @@
 //! What is told of each instance on its way to a release. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use deploy::Timestamp;
 use deploy::release::Release;
-use deploy::report::{Failure, Stage};
+use deploy::report::{Failure, Phase, Report, Stage, Version};
 use deploy::rollout::Standing;
 
+use crate::fleet::Instance;
 use crate::output::events::InstanceEvent;
 use crate::output::{Style, round, when};
 
@@ -19,19 +21,88 @@ pub struct InstanceView {
     pub standing: Standing,
     /// Its agent does not run.
     pub down: bool,
+    /// For how long it has said nothing new, if that is too long.
+    pub silent: Option<Duration>,
+    /// It serves the release, and is not well: why.
+    pub unwell: Option<String>,
     /// The release that serves there now.
     pub serving: Option<u64>,
 }
 
 impl InstanceView {
+    /// An instance and its report; none if it has left with its machine.
+    pub fn new(
+        instance: &Instance,
+        report: Option<&Report>,
+        release: u64,
+        silent: Option<Duration>,
+    ) -> Option<Self> {
+        if report.is_some_and(|report| report.left.is_some()) {
+            return None;
+        }
+        let serving = report.and_then(|report| report.serving.as_ref());
+        Some(Self {
+            name: instance.name.clone(),
+            standing: Standing::of(release, report),
+            down: instance.agent_pid.is_none(),
+            silent,
+            unwell: report.filter(|_| serves(serving, release)).and_then(unwell),
+            serving: serving.map(|version| version.release),
+        })
+    }
+
+    /// Whether its word can be waited for.
+    pub fn is_live(&self) -> bool {
+        !self.down && self.silent.is_none()
+    }
+
+    /// Whether the release serves there, for all that is known, and will.
+    pub fn is_good(&self) -> bool {
+        self.is_live() && self.unwell.is_none() && matches!(self.standing, Standing::Done { .. })
+    }
+
+    /// Whether it may still come to another version by itself.
+    pub fn is_moving(&self) -> bool {
+        match &self.standing {
+            Standing::Settling { .. } => true,
+            Standing::Underway(phase) => match phase {
+                Phase::Fetching | Phase::Starting | Phase::Proving | Phase::Settling => true,
+                Phase::Idle | Phase::Serving | Phase::BackingOff | Phase::Stopping => false,
+            },
+            Standing::Silent
+            | Standing::Behind
+            | Standing::Waiting
+            | Standing::Done { .. }
+            | Standing::Failed(_)
+            | Standing::Reverted
+            | Standing::Superseded { .. } => false,
+        }
+    }
+
+    /// Why it does not count although it has not failed, for people.
+    pub fn missing(&self) -> Option<String> {
+        let name = &self.name;
+        match (&self.standing, self.down, self.silent, &self.unwell) {
+            (Standing::Failed(_) | Standing::Reverted | Standing::Superseded { .. }, ..) => None,
+            (_, true, ..) => Some(format!("{name}'s agent does not run")),
+            (_, _, Some(silent), _) => {
+                Some(format!("{name} has not reported for {}", when::length(silent)))
+            }
+            (_, _, _, Some(why)) => Some(format!("{name} is not well: {why}")),
+            _ => None,
+        }
+    }
+
     /// The word for where it stands; see `output::events`.
     pub fn phase(&self) -> &'static str {
         match &self.standing {
-            Standing::Done { .. } => "done",
             Standing::Failed(_) => "failed",
             Standing::Superseded { .. } => "superseded",
             Standing::Reverted => "reverted",
             _ if self.down => "down",
+            _ if self.silent.is_some() => "stale",
+            Standing::Done { .. } if self.unwell.is_some() => "unwell",
+            Standing::Done { .. } => "done",
             Standing::Silent => "silent",
             Standing::Behind => "behind",
             Standing::Underway(phase) => phase.word(),
@@ -72,6 +143,17 @@ impl InstanceView {
     }
 }
 
+fn serves(serving: Option<&Version>, release: u64) -> bool {
+    serving.is_some_and(|version| version.release == release)
+}
+
+/// Why the version that serves is not well.
+fn unwell(report: &Report) -> Option<String> {
+    let crashes =
+        report.crash_loop.map(|it| format!("it has crashed {} times in a row", it.crashes));
+    crashes.or_else(|| report.serving.as_ref().and_then(|version| version.unwell.clone()))
+}
+
 /// Something that is new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
@@ -107,7 +189,7 @@ impl<'a> Tracker<'a> {
         if before.is_some_and(|(before, _)| before == phase) {
             return None;
         }
-        let has_switched = had_switched || view.switched().is_some() && phase != "down";
+        let has_switched = had_switched || view.switched().is_some() && view.is_live();
         self.told.insert(view.name.clone(), (phase, has_switched));
         let line = self.line(view, had_switched);
         Some(Told { event: view.event(self.release), line })
@@ -122,6 +204,18 @@ impl<'a> Tracker<'a> {
             }
             (_, Standing::Failed(failure)) => Style::Red.paint(failed(failure)),
             (_, Standing::Superseded { by }) => format!("has gone on to v{by}"),
+            (_, Standing::Reverted) if had_switched => match view.serving {
+                Some(serving) => Style::Yellow.paint(format_args!("is back at v{serving}")),
+                None => Style::Yellow.paint(format_args!("serves v{number} no longer")),
+            },
+            ("stale", _) => {
+                let silent = when::length(view.silent.unwrap_or_default());
+                Style::Yellow.paint(format_args!("has not reported for {silent}"))
+            }
+            ("unwell", _) => {
+                let why = view.unwell.as_deref().unwrap_or_default();
+                Style::Red.paint(format_args!("is not well: {why}"))
+            }
             _ if had_switched => return None,
             _ => {
                 let took = when::between(self.release.published, view.switched()?);
@@ -172,113 +266,5 @@ fn signal_text(number: i32) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use deploy::Digest;
-    use deploy::id::Id;
-    use deploy::release::{Artifact, Kind};
-    use deploy::report::Phase;
-    use deploy::settings::Settings;
-
-    use super::*;
-
-    pub(in crate::follow) fn release(number: u64) -> Release {
-        Release {
-            number,
-            id: Id::fixed("test"),
-            published: "2026-11-22T10:00:00Z".parse().unwrap(),
-            by: "ann@laptop".into(),
-            kind: Kind::Deploy,
-            message: None,
-            source: None,
-            artifact: Artifact { digest: Digest::of(b""), size: 0 },
-            environment: None,
-            settings: Settings::default(),
-            rollout: None,
-        }
-    }
-
-    pub(in crate::follow) fn view(name: &str, standing: Standing) -> InstanceView {
-        InstanceView { name: name.into(), standing, down: false, serving: Some(6) }
-    }
-
-    pub(in crate::follow) fn failure(stage: Stage) -> Failure {
-        Failure {
-            release: 7,
-            at: "2026-11-22T10:00:01Z".parse().unwrap(),
-            stage,
-            message: "it ended".into(),
-            exit_code: Some(3),
-            signal: None,
-            last_lines: vec!["boot".into(), "panic: no database".into()],
-        }
-    }
-
-    pub(in crate::follow) fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn lines(tracker: &mut Tracker<'_>, view: InstanceView) -> Vec<Option<String>> {
-        let told = tracker.step(&[view]).into_iter();
-        told.map(|told| told.line.map(|line| line.trim().to_owned())).collect()
-    }
-
-    #[test]
-    fn a_switch_is_told_once() {
-        let release = release(7);
-        let mut tracker = Tracker::new("hello", &release);
-        let switched = at("2026-11-22T10:00:00.210Z");
-        for standing in [Standing::Behind, Standing::Underway(Phase::Starting)] {
-            assert_eq!(lines(&mut tracker, view("hello-1", standing.clone())), [None]);
-            assert_eq!(lines(&mut tracker, view("hello-1", standing)), []);
-        }
-        assert_eq!(
-            lines(&mut tracker, view("hello-1", Standing::Settling { switched, note: None })),
-            [Some("hello-1  switched to v7 after 0.210 s".into())]
-        );
-        let done = view("hello-1", Standing::Done { switched, note: None });
-        assert_eq!(lines(&mut tracker, done.clone()), [None]);
-        assert_eq!(done.event(&release).seconds, Some(0.21));
-    }
-
-    #[test]
-    fn a_switch_that_was_not_seen_settling_is_told_with_its_note() {
-        let release = release(7);
-        let mut tracker = Tracker::new("hello", &release);
-        let switched = at("2026-11-22T10:00:01.5Z");
-        let note = Some("stopped the old version first".into());
-        assert_eq!(
-            lines(&mut tracker, view("hello-1", Standing::Done { switched, note })),
-            [Some("hello-1  switched to v7 after 1.5 s; stopped the old version first".into())]
-        );
-    }
-
-    #[test]
-    fn a_dead_agent_is_named_and_its_switch_told_when_it_lives_again() {
-        let release = release(7);
-        let mut tracker = Tracker::new("hello", &release);
-        let switched = at("2026-11-22T10:00:00.210Z");
-        let mut dead = view("hello-1", Standing::Settling { switched, note: None });
-        dead.down = true;
-        assert_eq!(
-            lines(&mut tracker, dead.clone()),
-            [Some("hello-1  its agent does not run; `engr hello sync` starts it".into())]
-        );
-        dead.down = false;
-        assert_eq!(
-            lines(&mut tracker, dead),
-            [Some("hello-1  switched to v7 after 0.210 s".into())]
-        );
-    }
-
-    #[test]
-    fn a_failure_says_how_far_it_came_and_how_it_ended() {
-        assert_eq!(
-            failed(&failure(Stage::Ready)),
-            "failed to become ready: it ended (exit code 3)"
-        );
-        let said = Failure { message: "exited with code 3".into(), ..failure(Stage::Fetch) };
-        assert_eq!(failed(&said), "failed to fetch: exited with code 3");
-        let killed = Failure { exit_code: None, signal: Some(9), ..failure(Stage::Settle) };
-        assert_eq!(failed(&killed), "failed soon after it was ready: it ended (signal 9, SIGKILL)");
-    }
-}
+#[path = "view_tests.rs"]
+mod tests;

@@ -15,24 +15,31 @@
 //! | `agent-instance` | an instance's way to that agent has come to another phase | `name`, `phase`, `seconds` (since it was named), `version` (of the agent that runs), `reason` |
 //! | `prune` | what `prune` removes, before it does | `keeps`, `from`, `states`, `artifacts`, `environments`, `agents`, `bytes` |
 //! | `instance` | an instance's phase has changed | `name`, `release`, `phase`, `seconds` (since the publish), `switched`, `note`, `failure` |
+//! | `rollout` | the release has come to another stage of its way through the fleet | `release`, `stage` (`canary`, `rolling`, `watching`, `done`, `halted`, `reverted`, `unknown`), `conductor`, `instances` (how many there are), `may_switch` (how many of them), `switched` (how many serve it), `paused_by`, `halt` |
+//! | `before` | before a publish: the release before was taken back, or halted | `release`, `stage` (`reverted`, `halted`), `message`, `halt` |
 //! | `result` | always last, exactly one | [`ResultEvent`] |
 //!
 //! An instance's `phase` here is its way to the release: `down` (its agent does not run), `silent`
 //! (it has not reported), `behind` (it has not seen the release), `fetching`, `starting`,
-//! `proving`, `settling` (it has switched, and keeps the old version in reserve), `done`, `failed`
-//! or `superseded`. A `failure` has `release`, `at`, `stage`, `message`, `exit-code`, `signal` and
-//! `last-lines`.
+//! `waiting` (it has the release on its disk, and waits for its turn), `proving`, `settling` (it has
+//! switched, and keeps the old version in reserve), `done`, `unwell` (it has switched, and is not well),
+//! `stale` (it has not reported for too long), `failed`, `reverted` (the release was taken back, and
+//! what was before it serves) or `superseded`. A `failure` has `release`, `at`, `stage`, `message`,
+//! `exit-code`, `signal` and `last-lines`. A `halt` has `at`, `message`, `instance` (the first that
+//! failed), its `failure`, and `by` (who has called it off).
 //!
 //! An agent's `phase` is `down`, `silent`, `behind`, `unable` (its agent cannot update itself),
 //! `fetching`, `checking`, `waiting` (for its turn), `going`, `trial`, `good`, `bad` or `halted` (it was
 //! bad where it was tried first).
 //!
 //! A `result` has `outcome` and `exit_code`: `done` 0, `detached` 0, `staged` 0, `unchanged` 0,
-//! `built` 0, `changes` 3, `failed` (any code of its own, 20 for a release that failed), `mixed`
-//! 21, `no-instances` 20, `timeout` 22, `superseded` 11, `interrupted` 130.
+//! `built` 0, `ordered` 0, `changes` 3, `failed` (any code of its own, 20 for a release that failed),
+//! `reverted` 20 (21 where an instance has not said that it is back), `mixed` 21, `halted` 21,
+//! `no-instances` 20, `timeout` 22, `superseded` 11, `interrupted` 130.
 
 use deploy::desired_agent::DesiredAgent;
 use deploy::report::Failure;
+use deploy::rollout::{Halt, Plan};
 use deploy::{Digest, Timestamp};
 use serde::Serialize;
 
@@ -108,6 +115,20 @@ pub enum Event<'a> {
     },
     /// An instance's phase has changed.
     Instance(&'a InstanceEvent),
+    /// What had become of the release before the one that is about to be published.
+    Before {
+        /// Its number.
+        release: u64,
+        /// `reverted` or `halted`.
+        stage: &'static str,
+        /// What happened, for people.
+        message: String,
+        /// Where and why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        halt: Option<&'a Halt>,
+    },
+    /// The rollout has come to another stage.
+    Rollout(&'a RolloutEvent),
     /// The end.
     Result(&'a ResultEvent),
 }
@@ -165,6 +186,29 @@ pub struct InstanceEvent {
     pub failure: Option<Failure>,
 }
 
+/// How far a release is on its way through the fleet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RolloutEvent {
+    /// Its number.
+    pub release: u64,
+    /// See the module's table.
+    pub stage: &'static str,
+    /// The instance that conducts.
+    pub conductor: String,
+    /// How many instances there are.
+    pub instances: usize,
+    /// How many of them may switch.
+    pub may_switch: usize,
+    /// How many serve it.
+    pub switched: usize,
+    /// Whose order holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
+    /// Why it goes no further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
+}
+
 /// How far an instance is with an agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AgentInstanceEvent {
@@ -216,6 +260,15 @@ pub struct ResultEvent {
     /// Where each instance stands with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentInstanceEvent>,
+    /// How a plan's release would go through the fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Plan>,
+    /// How far the fleet said last that the release is; see `rollout`'s events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<&'static str>,
+    /// Why the rollout went no further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
     /// The newer release that took its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<u64>,
@@ -256,6 +309,10 @@ pub enum Outcome {
     Mixed,
     /// It has failed, and was taken back everywhere.
     Reverted,
+    /// Its rollout goes no further, and where it has switched it stays.
+    Halted,
+    /// What was ordered of a rollout is written down; the fleet carries it out.
+    Ordered,
     /// There is no instance to run the release.
     NoInstances,
     /// The wait timed out; the rollout goes on.

@@ -27,6 +27,11 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// So many columns and rows can be drawn.
+    pub fn room(&self) -> (usize, usize) {
+        (width(), room(height()))
+    }
+
     /// A line that stays, above the drawn ones.
     pub fn line(&mut self, text: impl Display) {
         let below = std::mem::take(&mut self.drawn);
@@ -48,9 +53,18 @@ fn height() -> usize {
     terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0))
 }
 
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+}
+
+/// The cursor stands below what is drawn, and the prompt above it stays in sight.
+fn room(height: usize) -> usize {
+    height.saturating_sub(2).max(1)
+}
+
 /// What cannot be on the screen cannot be drawn over.
 fn fitting(mut lines: Vec<String>, height: usize) -> Vec<String> {
-    let room = height.saturating_sub(2).max(1);
+    let room = room(height);
     if lines.len() > room {
         let hidden = lines.len() - (room - 1);
         lines.truncate(room - 1);

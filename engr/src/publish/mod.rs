@@ -25,11 +25,11 @@ mod wait;
 use std::sync::Arc;
 use std::time::Instant;
 
-use deploy::publish::{Damage, SwapError, Swapped, swap};
+use deploy::publish::{Damage, SwapError, Swapped, load, swap};
 use deploy::release::{Draft, Kind, Release};
-use deploy::rollout::{Limit, Plan, Progress};
+use deploy::rollout::{Base, Limit, Plan, Progress};
 use deploy::state::{Refused, State};
-use deploy::store::{ErrorKind, Store, with_tries};
+use deploy::store::Store;
 use deploy::{Timestamp, layout};
 
 use crate::cli::PublishArgs;
@@ -40,6 +40,7 @@ use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::output::events::{Event, Outcome, ResultEvent};
+use crate::rollout::{read_progress, what_became};
 use deploy::reports::Reports;
 
 pub use changes::{Content, changes, environment_changes, tell};
@@ -144,17 +145,19 @@ impl<'a> Publisher<'a> {
         under: Option<&HeldClaim>,
         step: impl Fn(State) -> Result<(State, Draft), NoStep>,
     ) -> CommandResult<Option<Published>> {
-        let phase = self.output.phase("publish");
         let (store, name) = (self.store.clone(), &self.app.name);
+        let progress = read_progress(&*self.store).await?;
+        self.tell_of_before(progress.as_ref()).await?;
+        let phase = self.output.phase("publish");
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
         let (served, instances) = self.served().await?;
-        let progress = read_progress(&*self.store).await?;
         let mut current = None;
         let mut attempt = async || {
             swap(&*store, name, |state| {
                 current = state.current();
                 let (state, mut draft) = step(state.based(progress.as_ref()))?;
-                draft.rollout = self.plan(&state, &draft, instances);
+                let is_graceful = draft.settings.graceful_shutdown;
+                draft.rollout = self.plan(&state, &draft.kind, is_graceful, instances);
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
             })
             .await
@@ -165,6 +168,9 @@ impl<'a> Publisher<'a> {
             None => self.when_free(attempt).await?,
         };
         let Some(Swapped { state, damage, .. }) = published else { return Ok(None) };
+        // Where it was just taken back, instances may not have said so yet.
+        let is_back = |base: &Base| current.is_some_and(|it| base.reverted.contains(&it));
+        let base = state.base.filter(is_back).map(|base| base.release.number);
         let release = state.release.expect("a published state has a release");
         phase.done(format_args!("v{}", release.number));
         self.told_of(damage);
@@ -173,8 +179,30 @@ impl<'a> Publisher<'a> {
             published: release.published,
             artifact: release.artifact.digest,
         });
-        let previous = served.filter(|served| *served < release.number).or(current);
+        let previous = base.or(served).filter(|served| *served < release.number).or(current);
         Ok(Some(Published { release, previous }))
+    }
+
+    /// Says what had become of the release before, where it did not stay.
+    async fn tell_of_before(&self, progress: Option<&Progress>) -> CommandResult<()> {
+        let Some(progress) = progress.filter(|progress| progress.halt.is_some()) else {
+            return Ok(());
+        };
+        let name = &self.app.name;
+        let state = load(&*self.store, name).await.map_err(load_failure)?.state;
+        let base = state.base.as_ref().map(|base| base.release.number);
+        let release = state.release.as_ref();
+        let message = release.and_then(|release| what_became(name, release, progress, base));
+        if let Some(message) = message {
+            self.output.line(format_args!("{:<9} {message}", "before"));
+            self.output.event(&Event::Before {
+                release: progress.number,
+                stage: progress.stage.word(),
+                message,
+                halt: progress.halt.as_ref(),
+            });
+        }
+        Ok(())
     }
 
     /// The release that all instances serve of which that is known, if it is the same one, and how
@@ -192,13 +220,13 @@ impl<'a> Publisher<'a> {
 
     /// How the release goes through the fleet. Where nothing was good for all of it before, or there
     /// is one instance alone, an order would protect nobody; and what a rollback brings is known.
-    fn plan(&self, state: &State, draft: &Draft, instances: usize) -> Plan {
+    pub fn plan(&self, state: &State, kind: &Kind, is_graceful: bool, instances: usize) -> Plan {
         let args = &self.args.rollout;
         let mut rules = args.over(self.app.config.rollout());
-        if matches!(draft.kind, Kind::Rollback(_)) && args.canary.is_none() {
+        if matches!(kind, Kind::Rollback(_)) && args.canary.is_none() {
             rules.canary = Limit::Count(0);
         }
-        let parallel = rules.parallel(instances, draft.settings.graceful_shutdown);
+        let parallel = rules.parallel(instances, is_graceful);
         let has_order = rules.canary.of(instances) > 0 || parallel < instances;
         let now = args.now || state.base.is_none() || instances <= 1 || !has_order;
         Plan { now, instances: u32::try_from(instances).unwrap_or(u32::MAX), rules }
@@ -294,19 +322,5 @@ pub fn damage_text(damage: Damage) -> String {
             format!("generation {live} of {object} is damaged; generation {taken} is in its place")
         }
         None => format!("generation {live} of {object} is damaged, and no older one is whole"),
-    }
-}
-
-/// How far the newest release is that an instance has begun to conduct; none where nobody has, or
-/// what is there cannot be understood.
-///
-/// # Errors
-/// What the store fails with.
-pub async fn read_progress(store: &dyn Store) -> CommandResult<Option<Progress>> {
-    match with_tries(async || store.read(layout::ROLLOUT).await).await {
-        Ok(object) => Ok(Progress::from_object(&object.data).ok()),
-        // The next conductor writes it anew.
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

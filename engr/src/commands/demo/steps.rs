@@ -94,11 +94,12 @@ impl Steps {
         }
     }
 
-    /// `engr hello deploy`.
-    pub(super) async fn deploy(&self, message: &str) -> CommandResult<Released> {
+    /// `engr hello deploy`, with these flags.
+    pub(super) async fn deploy(&self, message: &str, flags: &[&str]) -> CommandResult<Released> {
         // The temporary folder may lie in a work tree, which is none of the demo's business.
         let quietly = ["--allow-dirty", "--yes", "--json"];
-        self.release(&["deploy", "-m", message], &quietly, message.to_owned()).await
+        let args = [&["deploy", "-m", message], flags].concat();
+        self.release(&args, &quietly, message.to_owned()).await
     }
 
     /// `engr hello rollback`.
@@ -294,6 +295,12 @@ fn show(event: &Value, switched: &mut BTreeSet<String>) {
         {
             let to = Style::Green.paint(format!("switched to v{}", event["release"]));
             print(format_args!("  {:<9} {to}, {seconds:.3} s after the publish\n", text("name")));
+        }
+        (Some("rollout"), _) if event["may_switch"] == 1 && event["stage"] == "canary" => {
+            print(format_args!("  {:<9} one instance goes first, alone\n", "canary"));
+        }
+        (Some("rollout"), _) if event["stage"] == "rolling" && !switched.is_empty() => {
+            print(format_args!("  {:<9} it was healthy, and the others follow\n", "rolling"));
         }
         _ => {}
     }

@@ -8,13 +8,14 @@ mod steps;
 use deploy::Timestamp;
 use deploy::history::{History, What};
 use deploy::release::{Kind, Release};
-use deploy::rollout::{Fate, fate};
+use deploy::rollout::{Fate, Halt, Progress, Stage, fate};
 use serde::Serialize;
 
 use crate::cli::ReleasesArgs;
 use crate::context::AppContext;
 use crate::failure::{CommandResult, Exit};
 use crate::output::{Output, Table, when};
+use crate::rollout::{read_progress, what_became};
 use deploy::reports::Reports;
 
 /// Prints the releases, the newest first.
@@ -46,6 +47,9 @@ pub async fn run(app: &AppContext, args: ReleasesArgs) -> CommandResult {
         output.line(format_args!("{} has no release yet: `engr {} deploy`", app.name, app.name));
     } else {
         output.line(table(&known, args.all, shown, now));
+        if let Some(story) = known.story(&app.name) {
+            output.line(format_args!("\n{story}"));
+        }
     }
     Ok(Exit::Done)
 }
@@ -55,6 +59,8 @@ pub(super) struct Known {
     /// The history.
     pub(super) history: History,
     fates: Vec<Fate>,
+    /// What the fleet says of the release that was conducted last.
+    progress: Option<Progress>,
 }
 
 impl Known {
@@ -69,7 +75,8 @@ impl Known {
         let current = history.releases.last().map_or(0, |release| release.number);
         let fates = history.releases.iter();
         let fates = fates.map(|r| fate(r.number, current, reports.iter().copied())).collect();
-        Ok(Self { history, fates })
+        let progress = read_progress(&*store).await?;
+        Ok(Self { history, fates, progress })
     }
 
     /// Each release and how it fared.
@@ -80,6 +87,30 @@ impl Known {
     /// The current one.
     pub(super) fn current(&self) -> Option<&Release> {
         self.history.releases.last()
+    }
+
+    /// What the fleet says of `release`, if that is not its end yet.
+    fn progress(&self, release: &Release) -> Option<&Progress> {
+        self.progress.as_ref().filter(|progress| progress.release == release.id)
+    }
+
+    /// How `release` fared, in a word. Instances know of themselves alone, and not that the fleet
+    /// goes no further.
+    fn outcome(&self, release: &Release, fate: Fate) -> &'static str {
+        match self.progress(release).map(|progress| progress.stage) {
+            Some(stage @ (Stage::Halted | Stage::Reverted)) => stage.word(),
+            _ => fate.word(),
+        }
+    }
+
+    /// Where and why the release that was conducted last went no further.
+    fn story(&self, app: &str) -> Option<String> {
+        let progress = self.progress.as_ref()?;
+        let is_it = |release: &&Release| release.id == progress.release;
+        let release = self.history.releases.iter().rev().find(is_it)?;
+        let is_current = self.current().is_some_and(|current| current.id == release.id);
+        let base = self.history.newest().filter(|_| is_current).and_then(|it| it.base.as_ref());
+        what_became(app, release, progress, base.map(|base| base.release.number))
     }
 
     fn damaged(&self) -> Vec<u64> {
@@ -104,11 +135,12 @@ impl Known {
             dirty: release.source.as_ref().map(|source| source.dirty),
             message: release.message.as_deref(),
             artifact: release.artifact.digest,
-            outcome: match fate {
-                Fate::Underway => "underway",
-                Fate::Unknown => "unknown",
-                fate => fate.word(),
+            outcome: match self.outcome(release, fate) {
+                "under way" => "underway",
+                "-" => "unknown",
+                word => word,
             },
+            halt: self.progress(release).and_then(|progress| progress.halt.clone()),
         }
     }
 }
@@ -140,6 +172,8 @@ struct ReleaseLine<'a> {
     message: Option<&'a str>,
     artifact: deploy::Digest,
     outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halt: Option<Halt>,
 }
 
 fn table(known: &Known, all: bool, shown: usize, now: Timestamp) -> Table {
@@ -175,7 +209,7 @@ fn release_row(known: &Known, (release, fate): (&Release, Fate), now: Timestamp)
         release.kind.to_string(),
         commit(release),
         release.artifact.digest.short(),
-        fate.word().to_owned(),
+        known.outcome(release, fate).to_owned(),
         first_line(release.message.as_deref().unwrap_or("")),
     ]
 }

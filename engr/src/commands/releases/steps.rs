@@ -7,6 +7,7 @@ use deploy::claim::Claim;
 use deploy::desired_agent::DesiredAgent;
 use deploy::history::{Ended, History, Step, What};
 use deploy::lock::Lock;
+use deploy::rollout::Verb;
 use serde::Serialize;
 
 use crate::output::when;
@@ -58,6 +59,10 @@ fn word(what: &What) -> &'static str {
         What::Unstaged => "unstaged",
         What::PruneBegun { .. } => "prune-begun",
         What::PruneEnded => "prune-ended",
+        What::Ordered { verb: Verb::Pause, .. } => "paused",
+        What::Ordered { verb: Verb::Resume, .. } => "resumed",
+        What::Ordered { verb: Verb::Abort, .. } => "aborted",
+        What::Ordered { verb: Verb::Unknown, .. } => "ordered",
         What::AgentNamed { agent } if agent.rollback => "agent-rollback",
         What::AgentNamed { .. } => "agent-set",
         What::Locked { .. } => "locked",
@@ -96,7 +101,7 @@ fn message(step: &Step, now: Timestamp) -> String {
         What::Unlocked { lock } => {
             format!("{}'s, held since {}", lock.by, when::clock(lock.since, now))
         }
-        What::Published { release } => format!("v{release}"),
+        What::Published { release } | What::Ordered { release, .. } => format!("v{release}"),
     }
 }
 
@@ -152,7 +157,7 @@ fn line(step: Cow<'_, Step>) -> StepLine<'_> {
         _ => None,
     };
     let release = match &step.what {
-        What::Published { release } => Some(*release),
+        What::Published { release } | What::Ordered { release, .. } => Some(*release),
         _ => None,
     };
     let agent = match &step.what {

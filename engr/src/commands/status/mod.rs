@@ -2,6 +2,7 @@
 
 mod agents;
 mod at;
+mod rollout;
 mod snapshot;
 mod table;
 

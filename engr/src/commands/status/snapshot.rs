@@ -1,7 +1,7 @@
 //! The app at one moment.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deploy::Timestamp;
 use deploy::agent_rollout::AgentStanding;
@@ -11,13 +11,19 @@ use deploy::lock::Lock;
 use deploy::publish::load;
 use deploy::release::Release;
 use deploy::report::{Agent, AgentUpdate, BadAgent, CrashLoop, Failure, Report, Version};
+use deploy::rollout::Progress;
+use deploy::rollout::course::order_of;
+use deploy::state::State;
 use deploy::store::Store;
 use serde::Serialize;
 
+use super::rollout::{RolloutJson, RolloutStatus};
 use crate::context::AppContext;
 use crate::failure::CommandResult;
 use crate::fleet::{Instance, Provider};
+use crate::follow::{InstanceView, Seen};
 use crate::publish::{damage_text, load_failure};
+use crate::rollout::{Heard, read_progress};
 use deploy::reports::Reports;
 
 /// Where snapshots come from. The history is not read: it grows.
@@ -26,6 +32,9 @@ pub(super) struct Source<'a> {
     store: Arc<dyn Store>,
     fleet: Box<dyn Provider>,
     reports: Reports,
+    /// When it was opened, and who has been silent since.
+    began: Instant,
+    heard: Heard,
 }
 
 /// What is desired, and what runs.
@@ -39,6 +48,8 @@ pub(super) struct Snapshot {
     pub(super) lock: Option<Lock>,
     /// The agent that the fleet is to run.
     pub(super) agent: Option<DesiredAgent>,
+    /// How the release's rollout stands.
+    pub(super) rollout: Option<RolloutStatus>,
     pub(super) staged: bool,
     /// A prune is under way, or was cut off.
     pub(super) prune_unfinished: bool,
@@ -86,6 +97,15 @@ pub(super) struct InstanceStatus {
     /// How old its view of the bucket was by then, if it was too old.
     #[serde(skip)]
     pub(super) old_view: Option<Duration>,
+    /// It has this release on its disk, and waits for its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) waits: Option<u64>,
+    /// Its app is not well: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unwell: Option<String>,
+    /// It has not reported for too long.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stale: bool,
     /// Versions that finish their requests.
     pub(super) draining: Vec<Version>,
     /// What its app says that it does.
@@ -110,6 +130,8 @@ pub(super) struct Json<'a> {
     claim: Option<ClaimJson<'a>>,
     lock: Option<LockJson<'a>>,
     agent: Option<&'a DesiredAgent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutJson<'a>>,
     environment_staged: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     prune_unfinished: bool,
@@ -140,7 +162,9 @@ struct LockJson<'a> {
 impl<'a> Source<'a> {
     /// Of the app's bucket and fleet.
     pub(super) fn open(app: &'a AppContext) -> CommandResult<Self> {
-        Ok(Self { app, store: app.store()?, fleet: app.fleet()?, reports: Reports::default() })
+        let (store, fleet) = (app.store()?, app.fleet()?);
+        let (reports, heard) = (Reports::default(), Heard::default());
+        Ok(Self { app, store, fleet, reports, began: Instant::now(), heard })
     }
 
     /// The app now.
@@ -149,14 +173,23 @@ impl<'a> Source<'a> {
         self.reports.refresh(&*self.store).await?;
         let (instances, changes) = (self.fleet.instances().await?, self.fleet.plan().await?);
         let agent = loaded.state.agent.clone();
-        let statuses = instances
-            .iter()
-            .map(|one| status(one, self.reports.get(&one.name), agent.as_ref()))
-            .collect();
+        let progress = read_progress(&*self.store).await?;
+        let views = self.views(&instances, loaded.state.release.as_ref(), progress.as_ref());
+        let seen = seen(&loaded.state, progress);
+        let base = loaded.state.base.as_ref().map(|base| base.release.number);
+        let release = loaded.state.release.as_ref();
+        let rollout = release.and_then(|release| RolloutStatus::of(release, &seen, base, &views));
+        let is_stale = |name: &str| views.iter().any(|it| it.name == name && it.silent.is_some());
+        let status = |one: &Instance| InstanceStatus {
+            stale: is_stale(&one.name),
+            ..status(one, self.reports.get(&one.name), agent.as_ref())
+        };
+        let statuses = instances.iter().map(status).collect();
         Ok(Snapshot {
             app: self.app.name.clone(),
             claim: loaded.state.live_claim(Timestamp::now()).cloned(),
             lock: loaded.state.live_lock(Timestamp::now()).cloned(),
+            rollout,
             staged: loaded.state.staged_environment.is_some(),
             prune_unfinished: loaded.state.prune_unfinished().is_some(),
             release: loaded.state.release,
@@ -167,6 +200,37 @@ impl<'a> Source<'a> {
             agent,
             to_sync: changes.iter().map(ToString::to_string).collect(),
         })
+    }
+
+    /// Where each instance stands with `release`.
+    fn views(
+        &mut self,
+        instances: &[Instance],
+        release: Option<&Release>,
+        progress: Option<&Progress>,
+    ) -> Vec<InstanceView> {
+        let (now, wall) = (self.began.elapsed(), Timestamp::now());
+        let reports = &self.reports;
+        self.heard.update(now, instances.iter().map(|one| (&*one.name, reports.get(&one.name))));
+        let Some(release) = release else { return Vec::new() };
+        let rules = release.rollout.as_ref().map(|plan| plan.rules.clone()).unwrap_or_default();
+        let rolls = progress.is_some_and(|it| it.release == release.id && it.stage.is_underway());
+        let view = |one: &Instance| {
+            let stale_after = rules.stale_after.0;
+            let silent = self.heard.silence(&one.name, now, wall, stale_after, rolls);
+            InstanceView::new(one, reports.get(&one.name), release.number, silent)
+        };
+        instances.iter().filter_map(view).collect()
+    }
+}
+
+/// What the fleet says of the current release.
+fn seen(state: &State, progress: Option<Progress>) -> Seen {
+    let id = state.release.as_ref().map(|release| &release.id);
+    Seen {
+        progress: progress.filter(|progress| Some(&progress.release) == id),
+        order: order_of(state).cloned(),
+        ..Seen::default()
     }
 }
 
@@ -208,6 +272,9 @@ fn status(
         reported: report.map(|report| report.written),
         looked: report.and_then(|report| report.looked),
         old_view: now.and_then(Report::old_view),
+        waits: now.and_then(|report| report.waits),
+        unwell: serving.and_then(|version| version.unwell.clone()),
+        stale: false,
         draining: now.map(|report| report.draining.clone()).unwrap_or_default(),
         crash_loop: now.and_then(|report| report.crash_loop),
         last_failure: report.and_then(|report| report.last_failure.clone()),
@@ -238,6 +305,7 @@ impl Snapshot {
                 until: lock.until,
             }),
             agent: self.agent.as_ref(),
+            rollout: self.rollout.as_ref().map(RolloutStatus::json),
             environment_staged: self.staged,
             prune_unfinished: self.prune_unfinished,
             damage: self.damage.as_deref(),

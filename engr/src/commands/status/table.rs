@@ -3,8 +3,8 @@
 use deploy::Timestamp;
 use deploy::report::CrashLoop;
 
-use super::agents;
 use super::snapshot::{InstanceStatus, Snapshot};
+use super::{agents, rollout};
 use crate::output::{Table, when};
 use crate::publish::{holder, locker};
 
@@ -14,6 +14,7 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     lines.extend(snapshot.damage.clone());
     lines.extend(snapshot.lock.as_ref().map(|lock| locker(&snapshot.app, lock, now)));
     lines.extend(snapshot.claim.as_ref().map(|claim| holder(claim, now)));
+    lines.extend(rollout::lines(snapshot, now));
     lines.extend(agents::line(snapshot, now));
     if snapshot.staged {
         lines.push("an environment is staged for the next deploy".to_owned());
@@ -39,6 +40,9 @@ pub(super) fn text(snapshot: &Snapshot, now: Timestamp) -> String {
     }
     lines.extend(agents::bad(snapshot));
     lines.extend(snapshot.instances.iter().filter_map(|one| crash_loop(one, now)));
+    lines.extend(snapshot.instances.iter().filter_map(|one| {
+        one.unwell.as_ref().map(|why| format!("the app on {} is not well: {why}", one.name))
+    }));
     if !snapshot.to_sync.is_empty() {
         lines.push(format!("\n`engr {} sync` would:", snapshot.app));
         lines.extend(snapshot.to_sync.iter().cloned());
@@ -82,7 +86,7 @@ fn table(snapshot: &Snapshot, now: Timestamp) -> Table {
         table.row([
             one.name.clone(),
             release(one),
-            one.phase.to_owned(),
+            phase(one),
             one.pid.map_or_else(dash, |pid| pid.to_string()),
             age(one.started),
             one.restarts.to_string(),
@@ -94,6 +98,17 @@ fn table(snapshot: &Snapshot, now: Timestamp) -> Table {
     }
     // Where all run the same and nothing else is wanted, there is nothing to see.
     if agents::matter(snapshot) { table } else { table.without("agent") }
+}
+
+/// What it is doing, and what there is to know of that.
+fn phase(one: &InstanceStatus) -> String {
+    let notes = [
+        ("waits", one.waits.is_some()),
+        ("unwell", one.unwell.is_some()),
+        ("stale", one.stale && one.phase != "down"),
+    ];
+    let notes = notes.iter().filter(|(_, is_so)| *is_so).map(|(note, _)| *note);
+    std::iter::once(one.phase).chain(notes).collect::<Vec<_>>().join(", ")
 }
 
 /// `v7`, and the versions that still finish their requests.
@@ -126,7 +141,7 @@ fn failure(one: &InstanceStatus, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use deploy::claim::Claim;
     use deploy::id::Id;
     use deploy::lock::Lock;
@@ -157,11 +172,45 @@ mod tests {
             reported: Some(at("2026-11-22T09:59:58Z")),
             looked: None,
             old_view: None,
+            waits: None,
+            unwell: None,
+            stale: false,
             draining: Vec::new(),
             crash_loop: None,
             app_status: None,
             last_failure: None,
         }
+    }
+
+    /// Of an app of which there is nothing to see.
+    pub(in crate::commands::status) fn bare() -> Snapshot {
+        Snapshot {
+            app: "hello".into(),
+            release: None,
+            claim: None,
+            lock: None,
+            agent: None,
+            rollout: None,
+            staged: false,
+            prune_unfinished: false,
+            damage: None,
+            addresses: Vec::new(),
+            how_to_make: "make them with `engr hello sync`".into(),
+            instances: Vec::new(),
+            to_sync: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_there_is_to_know_of_an_instance_stands_beside_its_phase() {
+        let one = instance("hello-1", "serving");
+        assert_eq!(phase(&one), "serving");
+        let unwell = Some("/ answers 500".to_owned());
+        let all = InstanceStatus { waits: Some(8), unwell, stale: true, ..one };
+        assert_eq!(phase(&all), "serving, waits, unwell, stale");
+        let snapshot = Snapshot { instances: vec![all], ..bare() };
+        let text = text(&snapshot, at("2026-11-22T10:00:00Z"));
+        assert!(text.ends_with("the app on hello-1 is not well: / answers 500"), "{text}");
     }
 
     #[test]
@@ -199,6 +248,7 @@ mod tests {
                 until: None,
             }),
             agent: None,
+            rollout: None,
             staged: true,
             prune_unfinished: false,
             damage: None,

@@ -108,13 +108,15 @@ fn decide(
     let stage = progress.map(|progress| progress.stage);
     let again = || hint_again(app, release, state);
     match (verb, stage, order.map(|order| order.verb)) {
-        (Verb::Abort, Some(Stage::Reverted), _) => {
+        (Verb::Abort, Some(Stage::Reverting | Stage::Reverted), _) => {
             Decision::Nothing(format!("{v} was taken back already"))
         }
-        (_, Some(Stage::Reverted), _) => Decision::Refuse(again().into_iter().fold(
-            refuse("was taken back already, and does not come again by itself".into()),
-            Failure::hint,
-        )),
+        (_, Some(Stage::Reverting | Stage::Reverted), _) => {
+            Decision::Refuse(again().into_iter().fold(
+                refuse("was taken back already, and does not come again by itself".into()),
+                Failure::hint,
+            ))
+        }
         (_, Some(Stage::Done), _) => Decision::Refuse(
             refuse("serves on all instances, and its rollout is over".into())
                 .hint(way_back(app, state)),

@@ -76,7 +76,7 @@ fn heading(picture: &Picture<'_>) -> String {
         }
         (Some(Stage::Canary), None) => format!("{:<9} {switched}", "canary"),
         (Some(Stage::Rolling), _) => format!("{:<9} {switched}", "rolling"),
-        (Some(Stage::Reverted), _) => {
+        (Some(Stage::Reverting | Stage::Reverted), _) => {
             let back = count(|it| matches!(it.standing, Standing::Reverted | Standing::Failed(_)));
             format!("{:<9} {back} of {all} back, {seconds} s", "reverted")
         }

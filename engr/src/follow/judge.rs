@@ -42,7 +42,8 @@ impl Seen {
     pub fn is_called_off(&self) -> bool {
         let progress = self.progress.as_ref();
         let heard = progress.and_then(|progress| progress.order.as_ref());
-        let is_over = progress.is_some_and(|it| matches!(it.stage, Stage::Done | Stage::Reverted));
+        let is_over = |stage: Stage| stage == Stage::Done || stage.is_taken_back();
+        let is_over = progress.is_some_and(|it| is_over(it.stage));
         let order = self.order.as_ref().filter(|order| heard != Some(&order.id));
         order.is_some_and(|order| order.verb == Verb::Abort) && !is_over
     }
@@ -76,6 +77,8 @@ fn conducted(seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
     match seen.stage() {
         _ if seen.is_called_off() => None,
         Some(Stage::Reverted) => live().all(is_back).then_some(End::Verdict(Verdict::Reverted)),
+        // Those that are to go back yet are waited for.
+        Some(Stage::Reverting) => None,
         Some(Stage::Halted) if live().any(InstanceView::is_moving) => None,
         Some(Stage::Halted) if views.iter().all(failed) => Some(End::Verdict(Verdict::Failed)),
         Some(Stage::Halted) => Some(End::Halted),

@@ -135,7 +135,7 @@ fn lines(app: &str, release: &Release, seen: &Seen, views: &[InstanceView]) -> V
                 say(line, "paused", text);
             }
             Verb::Resume => say(line, "resumed", format!("by {by}")),
-            Verb::Abort if progress.stage != Stage::Reverted => {
+            Verb::Abort if !progress.stage.is_taken_back() => {
                 say(line, "aborted", format!("by {by}; all go back"));
             }
             Verb::Pause | Verb::Abort | Verb::Unknown => {}
@@ -144,7 +144,7 @@ fn lines(app: &str, release: &Release, seen: &Seen, views: &[InstanceView]) -> V
     let are_back = |view: &InstanceView| {
         matches!(view.standing, Standing::Reverted | Standing::Failed(_)) || !view.is_live()
     };
-    if progress.stage == Stage::Reverted && !views.iter().all(are_back) {
+    if progress.stage.is_taken_back() && !views.iter().all(are_back) {
         let why = progress.halt.as_ref().map_or("", |halt| halt.message.as_str());
         let text = Style::Yellow.paint(format!("{why}; all go back"));
         say(Line::Reverted, "reverted", text);

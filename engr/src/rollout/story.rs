@@ -18,14 +18,14 @@ pub fn what_became(
         return None;
     }
     let what = match progress.stage {
-        Stage::Reverted => "was taken back",
+        Stage::Reverting | Stage::Reverted => "was taken back",
         Stage::Halted => "was halted",
         Stage::Canary | Stage::Rolling | Stage::Watching | Stage::Done | Stage::Unknown => {
             return None;
         }
     };
     let why = progress.halt.as_ref().map(|halt| why(release, halt)).unwrap_or_default();
-    let base = base.filter(|_| progress.stage == Stage::Reverted);
+    let base = base.filter(|_| progress.stage.is_taken_back());
     let runs = base.map(|base| format!("; {app} runs v{base}")).unwrap_or_default();
     Some(format!("v{} {what}{why}{runs}", release.number))
 }

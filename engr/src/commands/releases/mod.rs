@@ -98,7 +98,7 @@ impl Known {
     /// goes no further.
     fn outcome(&self, release: &Release, fate: Fate) -> &'static str {
         match self.progress(release).map(|progress| progress.stage) {
-            Some(stage @ (Stage::Halted | Stage::Reverted)) => stage.word(),
+            Some(stage @ (Stage::Halted | Stage::Reverting | Stage::Reverted)) => stage.word(),
             _ => fate.word(),
         }
     }

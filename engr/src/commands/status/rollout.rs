@@ -131,6 +131,12 @@ pub(super) fn lines(snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
                 well => format!("{}{summary}", well.trim_start_matches(", ")),
             }
         }
+        // It says why in the lines that follow.
+        Stage::Reverting => {
+            let mut lines = over(snapshot, release, status, progress);
+            lines.insert(0, format!("rollout of v{v}: going back; {}", status.summary));
+            return lines;
+        }
         Stage::Unknown => format!("a stage that this engr does not know; {}", status.summary),
         Stage::Done => return Vec::new(),
         Stage::Halted | Stage::Reverted => return over(snapshot, release, status, progress),

@@ -159,20 +159,22 @@ impl CredentialsProvider for Gcloud {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::*;
 
     /// A `gcloud` that counts its calls and prints `answer`.
     fn gcloud(folder: &Path, script: &str) -> PathBuf {
+        use std::io::Write;
         let path = folder.join("gcloud");
-        std::fs::write(
-            &path,
-            format!("#!/bin/sh\necho called >>{}/calls\n{script}\n", folder.display()),
-        )
-        .unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: what this one has open to write, a child that another test
+        // starts in this moment has too, and then it cannot be executed.
+        let mut writer = std::process::Command::new("sh");
+        writer.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(&path);
+        let mut writer = writer.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let text = format!("#!/bin/sh\necho called >>{}/calls\n{script}\n", folder.display());
+        writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
         path
     }
 

@@ -116,6 +116,8 @@ pub struct Core {
     life: Id,
     pace: Pace,
     state: Option<Arc<State>>,
+    /// Kept from one time that this one conducts to the next: since when somebody is silent.
+    fleet: Fleet,
     /// The newest that is known of, of whichever release.
     seen: Option<(Generation, Progress)>,
     role: Role,
@@ -135,7 +137,6 @@ enum Role {
 
 #[derive(Debug)]
 struct Conducting {
-    fleet: Fleet,
     /// As it was decided last, written or not.
     progress: Progress,
     decided: Time,
@@ -145,13 +146,16 @@ struct Conducting {
     writing: Option<u64>,
     write_from: Time,
     beat_at: Time,
+    /// Another has written, or this one and the answer was lost: it is to be seen which.
+    must_look: bool,
 }
 
 impl Core {
     /// The core of the instance `name`, in the life `life` of its agent.
     pub fn new(name: impl Into<String>, life: Id, pace: Pace) -> Self {
         let role = Role::Following { until: Time::ZERO };
-        Self { name: name.into(), life, pace, state: None, seen: None, role }
+        let fleet = Fleet::default();
+        Self { name: name.into(), life, pace, state: None, fleet, seen: None, role }
     }
 
     /// What this instance is to run, if there is a release. `aimed` is the release that it is told to
@@ -301,14 +305,15 @@ impl Core {
     }
 
     fn conduct_from(&mut self, now: Time, progress: Progress) {
+        self.fleet.forget_dues();
         self.role = Role::Conducting(Box::new(Conducting {
-            fleet: Fleet::default(),
             progress,
             decided: now,
             list_at: Some(now),
             writing: None,
             write_from: now + self.pace.write,
             beat_at: now + BEAT_EVERY,
+            must_look: false,
         }));
     }
 
@@ -320,10 +325,10 @@ impl Core {
             return;
         };
         let Role::Conducting(it) = &mut self.role else { return };
-        it.fleet.update(now, reports);
-        it.list_at = Some(now + self.pace.of(it.fleet.len()).list);
+        self.fleet.update(now, reports);
+        it.list_at = Some(now + self.pace.of(self.fleet.len()).list);
         let progress = it.progress.clone();
-        let members = it.fleet.members(now, wall, &self.name, (release, plan), &progress);
+        let members = self.fleet.members(now, wall, &self.name, (release, plan), &progress);
         let view = View {
             plan,
             is_graceful: release.settings.graceful_shutdown,
@@ -353,11 +358,10 @@ impl Core {
                 }
             }
             (Role::Conducting(it), written) if it.writing == Some(beat) => match written {
-                // It may have been this one: then it is seen soon.
-                Written::Lost => self.leave_it(now),
-                Written::Unknown | Written::Done(_) => {
+                Written::Lost | Written::Unknown | Written::Done(_) => {
                     it.writing = None;
                     it.write_from = now + self.pace.write.max(AFTER_FAILURE);
+                    it.must_look = written == Written::Lost;
                 }
             },
             _ => {}
@@ -406,6 +410,9 @@ impl Core {
         let Some((generation, written)) = self.seen.clone() else { return Vec::new() };
         let Role::Conducting(it) = &mut self.role else { return Vec::new() };
         let mut actions = Vec::new();
+        if std::mem::take(&mut it.must_look) {
+            actions.push(Action::Look);
+        }
         if it.list_at.is_some_and(|at| at <= now) {
             it.list_at = None;
             actions.push(Action::List);

@@ -52,6 +52,11 @@ impl Fleet {
         }
     }
 
+    /// Who was to be on its way may have come to an end meanwhile.
+    pub(super) fn forget_dues(&mut self) {
+        self.by_name.values_mut().for_each(|known| known.due_since = None);
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_name.len()

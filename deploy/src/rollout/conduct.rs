@@ -229,14 +229,17 @@ fn trouble(next: &Progress, view: &View<'_>) -> Option<Halt> {
     };
     let mut bad: Vec<&Member> = view.members.iter().filter(bad).collect();
     if bad.len() <= view.plan.rules.max_failures as usize {
-        // Those that go first are there to be heard, however many may fail.
-        let live = live(view.members);
-        let canaries = &live[..view.plan.rules.canary.of(live.len())];
+        // Those that go first are there to be heard; and what serves nowhere is no success, however
+        // many may fail.
+        let mut heard = live(view.members);
+        if next.stage == Stage::Canary {
+            heard.truncate(view.plan.rules.canary.of(heard.len()));
+        }
         let is_bad = |one: &&Member| bad.iter().any(|bad| bad.name == one.name);
-        if next.stage != Stage::Canary || canaries.is_empty() || !canaries.iter().all(is_bad) {
+        if heard.is_empty() || !heard.iter().all(is_bad) {
             return None;
         }
-        bad = canaries.to_vec();
+        bad = heard;
     }
     let first = bad.into_iter().min_by_key(|one| one.key)?;
     let Condition::Bad(why, failure) = &first.condition else { return None };

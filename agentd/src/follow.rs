@@ -11,6 +11,7 @@ use deploy::{Timestamp, layout};
 use google_cloud_auth::credentials::Builder;
 use tokio::sync::{mpsc, watch};
 
+use crate::conduct::Rolling;
 use crate::pace::{Pace, pace};
 
 /// After a failed look at the bucket.
@@ -32,7 +33,7 @@ pub(crate) async fn follow(
     store: Arc<dyn Store>,
     app: String,
     states: mpsc::UnboundedSender<State>,
-    mut rolls: watch::Receiver<Option<Duration>>,
+    mut rolls: watch::Receiver<Option<Rolling>>,
     last_look: LastLook,
 ) {
     let mut watch = loop {
@@ -47,8 +48,8 @@ pub(crate) async fn follow(
     watch.tell_looks(last_look);
     let mut newest = None;
     loop {
-        let is_rolling = *rolls.borrow_and_update();
-        let Pace { interval, holds_for } = pace(newest.as_ref(), is_rolling, Timestamp::now());
+        let rolling = rolls.borrow_and_update().map(|rolling| rolling.look);
+        let Pace { interval, holds_for } = pace(newest.as_ref(), rolling, Timestamp::now());
         watch.set_interval(interval);
         let seen = tokio::select! {
             seen = watch.next() => seen,

@@ -11,6 +11,8 @@ use deploy::store::{Expect, LastLook, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::conduct::Rolling;
+
 const AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 
 /// While others wait for this instance's turn to come.
@@ -31,14 +33,15 @@ const FAILED_PAUSE_MAX: Duration = Duration::from_secs(32);
 const REPEATS_FOR: Duration = Duration::from_secs(120);
 
 /// How often an instance is to write that is so far with its update, and whose agent is so old.
-/// `rolls`: a release is on its way.
-pub fn beat(update: Option<&AgentUpdate>, rolls: bool, age: Duration) -> Duration {
-    match update.map(|update| update.phase) {
+/// `rolls`: a release is on its way, and others want a word so often.
+pub fn beat(update: Option<&AgentUpdate>, rolls: Option<Duration>, age: Duration) -> Duration {
+    let every = match update.map(|update| update.phase) {
         Some(UpdatePhase::Going | UpdatePhase::Trial) => GOING_EVERY,
         Some(phase) if !phase.has_ended() => UNDECIDED_EVERY,
-        _ if rolls || age < REPEATS_FOR => UNDECIDED_EVERY,
+        _ if age < REPEATS_FOR => UNDECIDED_EVERY,
         _ => AT_LEAST_EVERY,
-    }
+    };
+    rolls.map_or(every, |rolls| rolls.min(every))
 }
 
 /// Writes each report that comes, the newest where several wait, until the sender is gone; what it
@@ -47,7 +50,7 @@ pub fn beat(update: Option<&AgentUpdate>, rolls: bool, age: Duration) -> Duratio
 pub async fn write_reports(
     store: Arc<dyn Store>,
     mut reports: watch::Receiver<Option<Report>>,
-    mut rolls: watch::Receiver<Option<Duration>>,
+    mut rolls: watch::Receiver<Option<Rolling>>,
     last_look: LastLook,
     told: impl Fn(&Report),
 ) {
@@ -55,9 +58,10 @@ pub async fn write_reports(
     let (mut next_at, mut failed_pause) = (born, FAILED_PAUSE);
     loop {
         let every = {
+            let rolling = rolls.borrow_and_update().map(|rolling| rolling.report);
             let newest = reports.borrow();
             let update = newest.as_ref().and_then(|report| report.agent.update.as_ref());
-            beat(update, rolls.borrow_and_update().is_some(), born.elapsed())
+            beat(update, rolling, born.elapsed())
         };
         let wait = tokio::select! {
             wait = tokio::time::timeout(every, reports.changed()) => wait,

@@ -333,6 +333,23 @@ impl State {
         Self { base, ..self }
     }
 
+    /// The same, where the instances' own word may be ahead of their conductor's: `good` is the release
+    /// that is well on all of them, if one is.
+    pub fn based_on(self, progress: Option<&Progress>, good: Option<u64>) -> Self {
+        let Some(current) = &self.release else { return self };
+        let stage = progress.filter(|progress| progress.release == current.id);
+        let is_taken_back = stage.is_some_and(|progress| progress.stage.is_taken_back());
+        let is_aborted =
+            rollout::course::order_of(&self).is_some_and(|order| order.verb == Verb::Abort);
+        match good == Some(current.number) && !is_taken_back && !is_aborted {
+            true => {
+                let base = Base { release: current.clone(), reverted: BTreeSet::new() };
+                Self { base: Some(base), ..self }
+            }
+            false => self.based(progress),
+        }
+    }
+
     /// `verb` is what `by` wants of the current release's rollout.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use deploy::store::Store;
 use tokio::sync::{mpsc, watch};
 
 use super::{Agent, NEVER, now};
-use crate::conduct::{Core, Direction, Driver, Event, direct};
+use crate::conduct::{Core, Direction, Driver, Event, Rolling, direct};
 use crate::run::News;
 use crate::switch;
 
@@ -22,9 +22,8 @@ const FETCH_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Part {
     core: Option<Core>,
     driver: Option<Driver>,
-    /// Told while a release is on its way, and how often to ask for news then: others wait for this
-    /// one's word.
-    rolling: Option<watch::Sender<Option<Duration>>>,
+    /// Told while a release is on its way: others wait for this one's word then.
+    rolling: Option<watch::Sender<Option<Rolling>>>,
     /// The release that waits for its turn here.
     waits: Option<Waits>,
 }
@@ -65,7 +64,7 @@ impl Agent {
         &mut self,
         store: Arc<dyn Store>,
         events: mpsc::UnboundedSender<Event>,
-        rolling: watch::Sender<Option<Duration>>,
+        rolling: watch::Sender<Option<Rolling>>,
     ) {
         let pace = Driver::pace(&*store);
         self.part.core = Some(Core::new(self.instance.clone(), Id::random(), pace));
@@ -86,10 +85,10 @@ impl Agent {
         };
         let is_news = !matches!(event, Event::Tick | Event::ListFailed | Event::Listed(_));
         let actions = core.step(now(), Timestamp::now(), event);
-        let every = core.look_every();
-        driver.look(every);
+        let news = core.rolling();
+        driver.look(news.map(|rolling| rolling.look));
         if let Some(rolling) = rolling {
-            rolling.send_if_modified(|was| std::mem::replace(was, every) != every);
+            rolling.send_if_modified(|was| std::mem::replace(was, news) != news);
         }
         actions.into_iter().for_each(|action| driver.begin(action));
         if is_news {

@@ -68,6 +68,18 @@ impl Pace {
     }
 }
 
+/// While a release is on its way through the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolling {
+    /// How often to ask for news.
+    pub look: Duration,
+    /// How often to report at least: others must see that this one lives.
+    pub report: Duration,
+}
+
+/// How often an instance reports while a release is on its way.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -180,10 +192,12 @@ impl Core {
         }
     }
 
-    /// How often to look how far it is, while it is on its way.
-    pub fn look_every(&self) -> Option<Duration> {
+    /// How often to look how far it is, and to say that this one lives, while it is on its way.
+    pub fn rolling(&self) -> Option<Rolling> {
         let (_, plan) = self.release().filter(|_| self.is_active())?;
-        Some(self.pace.of(plan.instances as usize).look)
+        // A word may be late, or get lost.
+        let report = (plan.rules.stale_after.0 / 3).min(REPORT_EVERY);
+        Some(Rolling { look: self.pace.of(plan.instances as usize).look, report })
     }
 
     /// When to call [`Self::step`] with a tick at the latest.

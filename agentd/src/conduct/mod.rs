@@ -9,8 +9,8 @@
 //!       └── another has taken it, or it has ended ────────── conducting ◀─▶ list, decide, write
 //! ```
 //!
-//! - [`core`] is all of the decisions, pure, and [`direct()`] what they mean for the switch core; [`fleet`] is what it knows of the others.
-//! - [`driver`] carries them out.
+//! - [`Core`] is all of the decisions, pure, and [`direct()`] what they mean for the switch core; `fleet` is what it knows of the others.
+//! - [`Driver`] carries them out.
 //!
 //! Nothing here compares two machines' clocks: who is silent, and which lease has run out, is told by
 //! how long nothing has changed, by this machine's own watch.
@@ -24,6 +24,6 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use core::{Action, Core, Event, Pace, Time, Written};
+pub use core::{Action, Core, Event, Pace, Rolling, Time, Written};
 pub use direct::{Direction, direct};
 pub use driver::Driver;

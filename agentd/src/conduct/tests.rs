@@ -187,7 +187,7 @@ fn whose_view_is_old_leaves_a_newer_rollout_alone() {
     let (mut drive, _) = conductor();
     assert!(drive.seen(&second).is_empty());
     assert!(!drive.core.is_active());
-    assert_eq!((drive.core.wake_at(), drive.core.look_every()), (None, None));
+    assert_eq!((drive.core.wake_at(), drive.core.rolling()), (None, None));
     // When it has seen the release too, it follows.
     drive.step(Event::State(Arc::new(published(2))));
     assert!(drive.core.is_active());
@@ -198,7 +198,20 @@ fn what_has_ended_is_left_alone() {
     let (mut drive, begun) = conductor();
     let done = Progress { stage: Stage::Done, mark: Mark::All, ..begun };
     assert!(drive.seen(&done).is_empty());
-    assert_eq!((drive.core.wake_at(), drive.core.look_every()), (None, None));
+    assert_eq!((drive.core.wake_at(), drive.core.rolling()), (None, None));
+}
+
+#[test]
+fn whoever_is_soon_taken_for_silent_reports_more_often() {
+    let report = |stale_after| {
+        let mut drive = Drive::new("app-1");
+        let mut state = published(1);
+        let plan = state.release.as_mut().unwrap().rollout.as_mut().unwrap();
+        plan.rules.stale_after = deploy::Span::from_secs(stale_after);
+        drive.step(Event::State(Arc::new(state)));
+        drive.core.rolling().unwrap().report.as_secs()
+    };
+    assert_eq!((report(6), report(90), report(900)), (2, 30, 30));
 }
 
 #[test]

@@ -668,7 +668,7 @@ impl World {
         let Some(machine) = &vm.machine else { return };
         let life = vm.life;
         if !vm.is_writing
-            && self.now >= vm.sent + beat(machine.view().as_ref(), false, self.now - vm.born)
+            && self.now >= vm.sent + beat(machine.view().as_ref(), None, self.now - vm.born)
         {
             self.send(index);
         }
@@ -735,7 +735,7 @@ impl World {
 
 fn beat_of_going() -> Duration {
     let id = Id::fixed("any");
-    beat(Some(&AgentUpdate { id, phase: UpdatePhase::Going, word: 1 }), false, Duration::ZERO)
+    beat(Some(&AgentUpdate { id, phase: UpdatePhase::Going, word: 1 }), None, Duration::ZERO)
 }
 
 impl Vm {

@@ -104,6 +104,11 @@ fn condition(report: &Report, number: u64) -> Condition {
     }
 }
 
+/// Whether the instance of `report` runs the release `number`, and all is well there.
+pub fn is_good(report: &Report, number: u64) -> bool {
+    condition(report, number) == Condition::Good
+}
+
 /// What a conductor goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {

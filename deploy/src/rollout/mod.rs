@@ -28,7 +28,7 @@ pub mod progress;
 pub mod rules;
 pub mod standing;
 
-pub use conduct::{Condition, Member, View, conduct};
+pub use conduct::{Condition, Member, View, conduct, is_good};
 pub use course::{Course, course};
 pub use progress::{Base, Halt, Lease, Mark, Order, Progress, Stage, Verb};
 pub use rules::{Limit, OnFailure, Plan, Rules};

@@ -249,4 +249,13 @@ fn what_somebody_has_called_off_is_nothing_to_go_back_to() {
     assert_eq!(based(&aborted, Stage::Watching), (1, vec![2]));
     assert_eq!(based(&aborted, Stage::Rolling), (1, vec![2]));
     assert_eq!(based(&aborted, Stage::Done), (2, vec![]), "it came too late");
+    // The instances' own word counts before their conductor's, unless it has been taken back.
+    let on = |state: &State, stage, good| {
+        let base = state.clone().based_on(Some(&at_stage(state, stage)), good).base.unwrap();
+        (base.release.number, base.reverted.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(on(&second, Stage::Rolling, Some(2)), (2, vec![]));
+    assert_eq!(on(&second, Stage::Rolling, Some(1)), (1, vec![]));
+    assert_eq!(on(&second, Stage::Reverted, Some(2)), (1, vec![2]));
+    assert_eq!(on(&aborted, Stage::Rolling, Some(2)), (1, vec![2]));
 }

@@ -21,6 +21,9 @@ const SPAN_MAX: Span = Span::from_secs(24 * 60 * 60);
 /// The shortest interval at which instances ask for news: each question is paid for.
 const POLL_INTERVAL_MIN: Span = Span::from_millis(100);
 
+/// Instances say so often that they live, three times over.
+const STALE_AFTER_MIN: Span = Span::from_secs(3);
+
 /// Nothing starts in less memory than this.
 const MEMORY_MIN: Memory = Memory::from_mib(1);
 /// The kernel gives no smaller share of a core.
@@ -252,7 +255,16 @@ fn times(config: &AppConfig) -> Result<(), Failure> {
             "`poll-interval` is {interval}, and must be {POLL_INTERVAL_MIN} at least"
         )));
     }
+    let rollout = config.rollout.clone().unwrap_or_default();
+    if let Some(silent) = rollout.stale_after.filter(|silent| *silent < STALE_AFTER_MIN) {
+        return Err(Failure::usage(format!(
+            "`rollout.stale-after` is {silent}, and must be {STALE_AFTER_MIN} at least"
+        )));
+    }
     let any = [
+        ("rollout.bake", rollout.bake),
+        ("rollout.watch-for", rollout.watch_for),
+        ("rollout.stale-after", rollout.stale_after),
         ("health-window", config.health_window),
         ("settle", config.settle),
         ("drain", config.drain),

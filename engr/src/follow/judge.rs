@@ -90,9 +90,9 @@ fn conducted(seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
             let is_over = |view: &InstanceView| matches!(view.standing, Standing::Done { .. });
             live().all(|view| failed(view) || is_over(view)).then(|| tally(views))
         }
-        // The conductor's word is waited for also where all serve already: by it the next release
-        // knows that it may go back to this one. Where nobody conducts, nothing is missing.
-        None if seen.progress.is_none() && views.iter().all(InstanceView::is_good) => {
+        // Where all say that it is well with them, the conductor's word is not waited for: the next
+        // release knows by theirs that it may go back to this one.
+        None | Some(Stage::Canary | Stage::Rolling) if views.iter().all(InstanceView::is_good) => {
             Some(End::Verdict(Verdict::Done))
         }
         None | Some(Stage::Canary | Stage::Rolling | Stage::Unknown) => {
@@ -153,12 +153,13 @@ mod tests {
             let nobody = Some(End::Verdict(Verdict::NoInstances));
             assert_eq!(of(&seen(stage), &[]), nobody, "{stage:?}");
         }
-        // The canary alone is no end, and nor is a failure that nobody has judged yet.
+        // The canary alone is no end, and nor is a failure that nobody has judged yet. Where all are
+        // well, nobody has to say so.
         for stage in [Stage::Canary, Stage::Rolling] {
             assert_eq!(of(&seen(stage), &[done(), Standing::Waiting]), None, "{stage:?}");
-            assert_eq!(of(&seen(stage), &[done(), done()]), None, "{stage:?}");
             assert_eq!(of(&seen(stage), &[done(), failed()]), None, "{stage:?}");
             assert_eq!(of(&seen(stage), &[failed(), failed()]), None, "{stage:?}");
+            assert_eq!(of(&seen(stage), &[done(), done()]), DONE, "{stage:?}");
         }
     }
 
@@ -166,7 +167,6 @@ mod tests {
     fn where_nobody_conducts_nobody_is_waited_for() {
         let mut release = release(7);
         let good = [view("hello-1", done())];
-        assert_eq!(judge(&release, &seen(Stage::Rolling), &good), None);
         assert_eq!(judge(&release, &Seen::default(), &good), DONE);
         // What has failed may be brought back, by one that is about to begin.
         let mixed = [view("hello-1", done()), view("hello-2", failed())];

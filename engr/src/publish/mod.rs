@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use deploy::publish::{Damage, SwapError, Swapped, load, swap};
 use deploy::release::{Draft, Kind, Release};
-use deploy::rollout::{Base, Limit, Plan, Progress};
+use deploy::rollout::{self, Base, Limit, Plan, Progress};
 use deploy::state::{Refused, State};
 use deploy::store::Store;
 use deploy::{Timestamp, layout};
@@ -76,6 +76,18 @@ pub struct Published {
     pub release: Release,
     /// The one that served before it: where undoing it leads. None: it is the first.
     pub previous: Option<u64>,
+}
+
+/// What the instances serve, by their own word.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// The release that all of those serve of which that is known, if it is the same one. After a
+    /// failed release it is not the current one.
+    pub everywhere: Option<u64>,
+    /// The same, if each instance says so, and that it is well.
+    pub good: Option<u64>,
+    /// How many instances there are.
+    pub instances: usize,
 }
 
 impl<'a> Publisher<'a> {
@@ -150,12 +162,12 @@ impl<'a> Publisher<'a> {
         self.tell_of_before(progress.as_ref()).await?;
         let phase = self.output.phase("publish");
         let (id, if_current) = (under.map(HeldClaim::id), self.args.if_current);
-        let (served, instances) = self.served().await?;
+        let Served { everywhere: served, good, instances } = self.served().await?;
         let mut current = None;
         let mut attempt = async || {
             swap(&*store, name, |state| {
                 current = state.current();
-                let (state, mut draft) = step(state.based(progress.as_ref()))?;
+                let (state, mut draft) = step(state.based_on(progress.as_ref(), good))?;
                 let is_graceful = draft.settings.graceful_shutdown;
                 draft.rollout = self.plan(&state, &draft.kind, is_graceful, instances);
                 Ok(state.published(draft, id, if_current, Timestamp::now())?)
@@ -205,17 +217,21 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// The release that all instances serve of which that is known, if it is the same one, and how
-    /// many instances there are. After a failed release it is not the current one.
-    async fn served(&self) -> CommandResult<(Option<u64>, usize)> {
+    /// What the instances serve.
+    pub async fn served(&self) -> CommandResult<Served> {
         let mut reports = Reports::default();
         reports.refresh(&*self.store).await?;
         let instances = self.fleet.instances().await?;
         let serving = |one: &Instance| Some(reports.get(&one.name)?.serving.as_ref()?.release);
         let mut serving = instances.iter().filter_map(serving);
         let first = serving.next();
-        let served = first.filter(|_| serving.all(|other| Some(other) == first));
-        Ok((served, instances.len()))
+        let everywhere = first.filter(|_| serving.all(|other| Some(other) == first));
+        let is_good = |number: &u64| {
+            let report = |one: &Instance| reports.get(&one.name);
+            instances.iter().all(|one| report(one).is_some_and(|it| rollout::is_good(it, *number)))
+        };
+        let good = everywhere.filter(is_good);
+        Ok(Served { everywhere, good, instances: instances.len() })
     }
 
     /// How the release goes through the fleet. Where nothing was good for all of it before, or there

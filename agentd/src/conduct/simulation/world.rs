@@ -621,13 +621,13 @@ impl World {
     fn want_look(&mut self, vm: usize) {
         let newest = self.bucket.rollout.as_ref().map_or(0, |(generation, _)| generation.0);
         let it = &mut self.vms[vm];
-        let Some(every) = it.core.look_every().filter(|_| it.is_up && !it.is_looking) else {
+        let Some(every) = it.core.rolling().filter(|_| it.is_up && !it.is_looking) else {
             return;
         };
         if self.looked.get(&vm).copied().unwrap_or(0) < newest {
             it.is_looking = true;
             let life = it.life;
-            let most = u64::try_from(every.as_millis()).expect("it is short") + 200;
+            let most = u64::try_from(every.look.as_millis()).expect("it is short") + 200;
             self.soon(most, Pending::Look(vm, life));
         }
     }
@@ -642,7 +642,7 @@ impl World {
             return self.after(delay, Pending::Look(vm, life));
         }
         it.is_looking = false;
-        if it.core.look_every().is_none() {
+        if it.core.rolling().is_none() {
             return;
         }
         if let Some((generation, progress)) = self.bucket.rollout.clone() {
@@ -665,8 +665,8 @@ impl World {
         it.told = Some(report.clone());
         self.note_outcomes(vm, &report);
         self.bucket.report(report);
-        let every =
-            crate::report::beat(None, self.vms[vm].core.is_active(), Duration::from_secs(3_600));
+        let rolls = self.vms[vm].core.rolling().map(|rolling| rolling.report);
+        let every = crate::report::beat(None, rolls, Duration::from_secs(3_600));
         self.beats.insert(vm, self.now + every);
         self.settle(vm);
     }

@@ -66,7 +66,8 @@ async fn plan(
         publisher.fleet.instances().await?.len() + of_fleet.iter().filter(is_made).count();
     let instances = instances.saturating_sub(of_fleet.iter().filter(is_gone).count());
     let current = state.current();
-    let state = state.based(read_progress(store).await?.as_ref());
+    let good = publisher.served().await?.good;
+    let state = state.based_on(read_progress(store).await?.as_ref(), good);
     let is_graceful = next.settings.graceful_shutdown;
     let plan = publisher.plan(&state, &Kind::Deploy, is_graceful, instances);
     let text = plan_text(&plan, instances, is_graceful, state.base.is_some());

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -34,6 +34,9 @@ pub(crate) const STAY_S: u64 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 const REFLECTS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A word that comes while it starts is not heard: it is said again after so long.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// A server that reloads.
 pub(crate) struct Peer {
@@ -101,10 +104,15 @@ pub(crate) fn measure(peer: &Peer, bed: &Bed, switches: u64) -> anyhow::Result<C
     };
     bed.loaded(target, || {
         for release in 2..=switches + 1 {
-            // A word that comes while it starts is not heard.
             thread::sleep(PAUSE);
             write(release)?;
-            kill(Pid::from_raw(process.0.id().cast_signed()), peer.reload)?;
+            let began = Instant::now();
+            while began.elapsed() < REFLECTS_WITHIN {
+                kill(Pid::from_raw(process.0.id().cast_signed()), peer.reload)?;
+                if within(HEARD_WITHIN, || (released().ok()? == release).then_some(())).is_some() {
+                    break;
+                }
+            }
             serves(release)?;
         }
         Ok(switches)

@@ -12,7 +12,7 @@ use deploy::release::Release;
 use deploy::report::Report;
 use deploy::rollout::course::order_of;
 use deploy::rollout::progress::{BEAT_EVERY, LEASE};
-use deploy::rollout::{Course, Lease, Plan, Progress, View, conduct, course};
+use deploy::rollout::{Course, Lease, Plan, Progress, Stage, View, conduct, course};
 use deploy::state::State;
 use deploy::store::{Expect, Generation};
 
@@ -30,6 +30,9 @@ const SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// After a write of which nobody knows whether it came through, or that somebody else forestalled.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How often the conductor looks at the fleet at the most, once all have switched.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// A look has an answer by then, or none comes.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
@@ -340,7 +343,7 @@ impl Core {
         };
         let Role::Conducting(it) = &mut self.role else { return };
         self.fleet.update(now, reports);
-        it.list_at = Some(now + self.pace.of(self.fleet.len()).list);
+        let list_every = self.pace.of(self.fleet.len()).list;
         let progress = it.progress.clone();
         let members = self.fleet.members(now, wall, &self.name, (release, plan), &progress);
         let view = View {
@@ -354,6 +357,9 @@ impl Core {
         };
         it.progress = conduct(&progress, &view);
         it.decided = now;
+        // When all have switched nobody waits for the next step.
+        let least = if it.progress.stage == Stage::Watching { WATCH_EVERY } else { Duration::ZERO };
+        it.list_at = Some(now + list_every.max(least));
     }
 
     fn written(&mut self, now: Time, progress: Progress, written: Written) {

@@ -59,6 +59,7 @@ impl Fleet {
         let app = binary("test-app");
         let config = serde_json::json!({"apps": {"hello": {
             "project": "local", "port": free_port()?, "instance-count": 3, "settle": "100ms",
+            "rollout": {"canary": 0},
             "build": {"command": format!("cp '{}' app", app.display()), "output": "app"},
             "args": ["never-ready:20"],
         }}});

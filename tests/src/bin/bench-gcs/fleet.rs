@@ -31,6 +31,7 @@ impl<'a> Fleet<'a> {
         let place = Place::new();
         let mut app = json!({
             "project": "local", "package": ".", "port": port, "instance-count": INSTANCES,
+            "rollout": {"canary": 0},
             "settle": "100ms",
         });
         if service.is_some() {

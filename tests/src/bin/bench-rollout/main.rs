@@ -58,7 +58,7 @@ struct Arguments {
     #[arg(long)]
     agent_log: bool,
     /// One more word for each `engr hello deploy`
-    #[arg(long = "deploy-flag", allow_hyphen_values = true)]
+    #[arg(long = "deploy-flag", allow_hyphen_values = true, default_value = "--now")]
     deploy_flags: Vec<String>,
 }
 

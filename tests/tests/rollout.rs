@@ -180,6 +180,25 @@ fn what_crashes_later_is_taken_back_from_all() {
 }
 
 #[test]
+fn what_is_not_well_later_is_taken_back() {
+    let mut fleet = Fleet::alone(3).with_test_app("engineer");
+    fleet.set("health", json!({"path": "/health"}));
+    fleet.set("rollout", json!({"bake": "1s", "watch-for": "30s"}));
+    let first = fleet.deploy();
+    ended(&fleet, first, Stage::Watching);
+    let loads = fleet.load();
+    // The canary is well for as long as it bakes, and so are the others for a while.
+    fleet.set("args", json!(["unwell-after:5000"]));
+    let bad = detached(&fleet, &[]);
+    let halted = ended(&fleet, bad, Stage::Reverted);
+    let halt = halted.halt.expect("a reason");
+    assert!(halt.message.ends_with("/health answers 500"), "{halt:?}");
+    assert_eq!(count_switched(&fleet, bad, 3), 3);
+    all_serve(&fleet, first);
+    loads.assert_none_failed(&fleet);
+}
+
+#[test]
 fn a_conductor_may_die_and_half_the_agents_may_hang() {
     let (mut fleet, _) = fleet();
     let loads = fleet.load();

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::env;
 use std::process;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -48,7 +49,7 @@ pub(crate) async fn answer(
     }
     let (status, body) = match request.uri().path() {
         "/" => (StatusCode::OK, serde_json::to_string(&app).expect("strings and numbers")),
-        "/health" => (StatusCode::OK, "ok".to_owned()),
+        "/health" => health(),
         "/slow" => slow(request.uri().query()).await,
         "/env" => variable(request.uri().query()),
         "/eat" => eat(request.uri().query()),
@@ -61,6 +62,21 @@ pub(crate) async fn answer(
         response.headers_mut().insert(REQUEST_ID, id.clone());
     }
     Ok(response)
+}
+
+/// Until when it is well.
+static WELL_UNTIL: OnceLock<Instant> = OnceLock::new();
+
+/// From then on it says that it is not well, and answers all else.
+pub(crate) fn be_well_for(time: Duration) {
+    WELL_UNTIL.get_or_init(|| Instant::now() + time);
+}
+
+fn health() -> (StatusCode, String) {
+    match WELL_UNTIL.get().is_some_and(|until| *until <= Instant::now()) {
+        true => (StatusCode::INTERNAL_SERVER_ERROR, "not well".to_owned()),
+        false => (StatusCode::OK, "ok".to_owned()),
+    }
 }
 
 async fn slow(query: Option<&str>) -> (StatusCode, String) {

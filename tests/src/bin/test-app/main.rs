@@ -13,6 +13,7 @@
 //! | `exit`, `exit:<code>` | ends at once, with 3 or that code, and some lines on stderr |
 //! | `never-ready`, `never-ready:<ms>` | links the library, but serves never, or that late |
 //! | `crash-after:<ms>` | links the library, and exits with 3 so long after it was ready |
+//! | `unwell-after:<ms>` | links the library, and `/health` answers 500 so long after it was ready |
 //! | `eats:<mb>` | links the library, and has that much memory before it serves |
 //!
 //! `GET /` says who answers (`TEST_TAG` is its `version`), `/slow?ms=N` answers after that time,
@@ -51,6 +52,7 @@ enum Mode {
     Exit(u8),
     NeverReady(Option<Duration>),
     CrashAfter(Duration),
+    UnwellAfter(Duration),
     Eats(usize),
 }
 
@@ -86,6 +88,7 @@ impl FromStr for Mode {
             ("exit", Some(code @ 0..=255)) => Ok(Self::Exit(code as u8)),
             ("never-ready", late) => Ok(Self::NeverReady(late.map(Duration::from_millis))),
             ("crash-after", Some(ms)) => Ok(Self::CrashAfter(Duration::from_millis(ms))),
+            ("unwell-after", Some(ms)) => Ok(Self::UnwellAfter(Duration::from_millis(ms))),
             ("eats", Some(mb)) => Ok(Self::Eats(mb as usize)),
             _ => Err(format!("there is no mode {text}")),
         }
@@ -167,6 +170,10 @@ async fn serve(mode: Mode, app: App) -> io::Result<()> {
             }
         }
         Mode::CrashAfter(after) => crash_after(after, app).await,
+        Mode::UnwellAfter(after) => {
+            answer::be_well_for(after);
+            serve_engineer(app).await
+        }
         Mode::Eats(mb) => {
             answer::keep_memory(mb);
             serve_engineer(app).await

@@ -76,6 +76,8 @@ fn conducted(seen: &Seen, views: &[InstanceView], all: Verdict) -> Option<End> {
     let is_back = |view: &InstanceView| failed(view) || view.standing == Standing::Reverted;
     match seen.stage() {
         _ if seen.is_called_off() => None,
+        // It has served nowhere: there was nothing to take back.
+        Some(Stage::Reverted) if views.iter().all(failed) => Some(End::Verdict(Verdict::Failed)),
         Some(Stage::Reverted) => live().all(is_back).then_some(End::Verdict(Verdict::Reverted)),
         // Those that are to go back yet are waited for.
         Some(Stage::Reverting) => None,

@@ -9,6 +9,8 @@ use tests::programs::Programs;
 #[track_caller]
 fn fleet_of(programs: &Programs, instances: u32) -> Fleet {
     let mut fleet = Fleet::alone(instances).with_test_app("engineer");
+    // The engr before knows no such key.
+    fleet.set("rollout", Value::Null);
     fleet.use_programs(programs);
     assert_eq!(fleet.deploy(), 1);
     assert_agents(&fleet, programs, instances);

@@ -73,11 +73,15 @@ async fn a_double_fork_outlives_its_parents_and_not_its_run() {
     let (mut child, mark) = start(folder.path(), 3, "(setsid sleep 60 > /dev/null &); echo up");
     child.wait().unwrap();
     let members = Members::Marked(mark);
-    // Between two programs a process has no environment to be known by.
+    // Between two programs a process has no environment to be known by: the last one must be there.
+    let is_last = |held: &Held| {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", held.pid()));
+        name.is_ok_and(|name| name == "sleep\n") && members.has(held.pid())
+    };
     let living = tokio::time::timeout(WITHIN, async {
         loop {
             match members.living().unwrap() {
-                living if living.len() == 1 => return living,
+                living if living.len() == 1 && living.iter().all(is_last) => return living,
                 _ => tokio::time::sleep(Duration::from_millis(1)).await,
             }
         }

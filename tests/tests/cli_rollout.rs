@@ -123,11 +123,14 @@ async fn each_stage_is_an_event() {
     let (fleet, running, [first, ..]) = restarting(&place, &["--json"]).await;
     fleet.progress(Stage::Canary, up_to(first)).await;
     running.says("\"stage\":\"canary\"").await;
-    for name in NAMES {
+    let [others @ .., last] = NAMES;
+    for name in others {
         fleet.done(name, 2).await;
     }
     running.says("\"phase\":\"done\"").await;
     fleet.progress(Stage::Done, |progress| progress.mark = Mark::All).await;
+    running.says("\"stage\":\"done\"").await;
+    fleet.done(last, 2).await;
     let ended = running.ended(&place).await;
     assert_eq!(ended.code, Some(0), "{ended}");
     let of = |event: &Value| {

@@ -426,7 +426,12 @@ fn a_release_that_fails_is_told_with_its_last_lines() {
     (20)
     $ engr shop status
     shop v2, env TEST_MODE by tester@HOST at CLOCK
-    rollout of v2: watched for N s of 1m; 1 failed; shop-1 conducts
+    v2 was taken back after N s: shop-1: it exited with code 7; shop runs v1
+    shop-1, last lines
+      │ starting version untagged release 2 mode exit:7
+      │ line 1 of 3 about why this release cannot start
+      │ line 2 of 3 about why this release cannot start
+      │ line 3 of 3 about why this release cannot start
     http://127.0.0.1:PORT
 
     INSTANCE  RELEASE  PHASE  PID  UPTIME  RESTARTS  ADDRESS  REPORTED  LAST FAILURE
@@ -434,8 +439,10 @@ fn a_release_that_fails_is_told_with_its_last_lines() {
     (0)
     $ engr shop releases
       RELEASE  WHEN  WHO  WHAT  COMMIT  ARTIFACT  OUTCOME  MESSAGE
-    *  v2  CLOCK  tester@HOST  env TEST_MODE  -  SHA  failed
+    *  v2  CLOCK  tester@HOST  env TEST_MODE  -  SHA  reverted
       v1  CLOCK  tester@HOST  deploy  -  SHA  done
+
+    v2 was taken back after N s: shop-1: it exited with code 7; shop runs v1
     (0)
     ");
     let failed = fleet.engr(&["restart", "--json"]);

@@ -1,5 +1,6 @@
 //! The agent's part in a rollout, tied to the rest of it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ struct Waits {
     release: Arc<Release>,
     /// All that it needs lies on the disk.
     is_there: bool,
+    /// Gone when it does not wait any more: then nobody tries on to fetch it.
+    _wanted: Rc<()>,
 }
 
 impl Part {
@@ -128,16 +131,19 @@ impl Agent {
         if self.part.waits.as_ref().is_some_and(|waits| waits.release.id == release.id) {
             return;
         }
-        self.part.waits = Some(Waits { release: release.clone(), is_there: false });
+        let wanted = Rc::new(());
+        let is_wanted = Rc::downgrade(&wanted);
+        self.part.waits =
+            Some(Waits { release: release.clone(), is_there: false, _wanted: wanted });
         let (fetcher, news) = (self.fetcher.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
             while let Err(error) = fetcher.release(&release).await {
-                if news.is_closed() {
-                    return;
-                }
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "the next release cannot be fetched yet");
                 tokio::time::sleep(FETCH_AGAIN).await;
+                if is_wanted.strong_count() == 0 {
+                    return;
+                }
             }
             // Nobody hears it where the agent ends.
             let _ = news.send(News::Fetched(release.id.clone()));

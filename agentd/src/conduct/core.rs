@@ -233,10 +233,18 @@ impl Core {
                     return self.take();
                 }
             }
-            Event::Absent if was_looking && self.seen.is_none() && self.is_active() => {
-                return self.take();
+            Event::Absent => {
+                // Somebody has taken it away, if it was there.
+                let is_conducting = matches!(self.role, Role::Conducting(_));
+                if was_looking || is_conducting {
+                    self.seen = None;
+                }
+                if is_conducting {
+                    self.role = Role::Following { until: now };
+                } else if was_looking && self.is_active() {
+                    return self.take();
+                }
             }
-            Event::Absent => {}
             Event::Listed(reports) => self.listed(now, wall, reports),
             Event::ListFailed => {
                 if let Role::Conducting(it) = &mut self.role {

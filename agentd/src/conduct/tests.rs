@@ -170,6 +170,17 @@ fn an_answer_that_was_lost_loses_no_lease() {
 }
 
 #[test]
+fn what_was_taken_away_is_written_anew() {
+    let (mut drive, _) = conductor();
+    drive.step(Event::Listed(vec![report("app-1")]));
+    let (next, _) = the_write(&drive.wake());
+    drive.step(Event::Written(Box::new(next), Written::Lost));
+    assert!(matches!(drive.step(Event::Absent)[..], [Action::Look]));
+    let (anew, expect) = the_write(&drive.step(Event::Absent));
+    assert_eq!((anew.stage, expect), (Stage::Canary, Expect::Absent));
+}
+
+#[test]
 fn another_conductor_is_given_way_to() {
     let (mut drive, begun) = conductor();
     let mut other = begun;

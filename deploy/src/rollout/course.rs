@@ -48,7 +48,9 @@ pub fn course<'a>(
             false => Course::Back(base),
         },
         // Where going back costs capacity, all do not go at once.
-        (_, Some(Verb::Abort)) if release.settings.graceful_shutdown => Course::Back(base),
+        (_, Some(Verb::Abort)) if release.settings.graceful_shutdown && base.is_some() => {
+            Course::Back(base)
+        }
         _ if is_begun => Course::Run(release),
         (Some(Stage::Halted), _) | (_, Some(Verb::Abort)) => Course::Stay(meanwhile()),
         (_, Some(Verb::Pause)) => Course::Wait(meanwhile()),
